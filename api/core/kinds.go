@@ -1,0 +1,8 @@
+package core
+
+import "github.com/skiffcluster/skiff/api"
+
+// Kinds are the kinds of the core group, in the order of their names.
+func Kinds() []*api.Kind {
+	return []*api.Kind{}
+}

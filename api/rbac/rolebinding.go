@@ -1,0 +1,12 @@
+package rbac
+
+import (
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/skiffcluster/skiff/api"
+)
+
+// RoleBinding is the kind.
+var RoleBinding = api.Of[rbacv1.RoleBinding]{
+	Group: rbacv1.GroupName, Version: "v1", Kind: "RoleBinding", Resource: "rolebindings",
+}

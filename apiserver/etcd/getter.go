@@ -1,0 +1,99 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/cacher"
+	"k8s.io/apiserver/pkg/storage/etcd3"
+	"k8s.io/apiserver/pkg/storage/feature"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Prefix is where Kubernetes keeps its objects in etcd.
+const Prefix = "/registry"
+
+// Codec gives how objects of a resource are encoded.
+type Codec func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner)
+
+// Getter tells the registry how to store each resource. All storages share
+// the store's client; the library's own factory would open one for each.
+type Getter struct {
+	store *Store
+	codec Codec
+	// Wait makes a new storage wait until its watch cache is filled, so that
+	// the first request for a new custom resource need not be retried.
+	Wait bool
+}
+
+// NewGetter gives a Getter that encodes with codec.
+func NewGetter(ctx context.Context, s *Store, codec Codec) *Getter {
+	// The checker decides once whether this etcd reports progress, which
+	// consistent reads from the watch cache rely on (KEP-2340).
+	feature.DefaultFeatureSupportChecker.CheckClient(ctx, progressClient{s.Client.Client}, storage.RequestWatchProgress)
+	return &Getter{store: s, codec: codec}
+}
+
+// progressClient gives the in-process client the endpoint that the checker
+// asks for.
+type progressClient struct{ *clientv3.Client }
+
+func (p progressClient) Endpoints() []string {
+	if e := p.Client.Endpoints(); len(e) > 0 {
+		return e
+	}
+	return []string{"in-process"}
+}
+
+// GetRESTOptions implements generic.RESTOptionsGetter.
+func (g *Getter) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
+	c := storagebackend.NewDefaultConfig(Prefix, nil)
+	c.EventsHistoryWindow = 75 * time.Second
+	r := c.ForResource(gr)
+	r.Codec, r.EncodeVersioner = g.codec(gr)
+	return generic.RESTOptions{
+		StorageConfig: r, Decorator: g.open, EnableGarbageCollection: true, DeleteCollectionWorkers: 1,
+		ResourcePrefix: strings.TrimPrefix(gr.Group+"/"+gr.Resource, "/"),
+	}, nil
+}
+
+// open makes the storage of one resource: etcd behind a watch cache.
+func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string, keyFunc func(runtime.Object) (string, error),
+	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
+) (storage.Interface, factory.DestroyFunc, error) {
+	v := storage.APIObjectVersioner{}
+	raw, err := etcd3.New(g.store.Client, nil, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource,
+		identity.NewEncryptCheckTransformer(), c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, v), v)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open storage of %s: %w", c.GroupResource, err)
+	}
+	cached, err := cacher.NewCacherFromConfig(cacher.Config{
+		Storage: raw, Versioner: v, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
+		ResourcePrefix: resourcePrefix, KeyFunc: keyFunc, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs,
+		IndexerFuncs: triggers, Indexers: indexers, Codec: c.Codec,
+	})
+	if err != nil {
+		raw.Close()
+		return nil, nil, fmt.Errorf("cache storage of %s: %w", c.GroupResource, err)
+	}
+	if g.Wait {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if err := cached.Wait(ctx); err != nil {
+			return nil, nil, fmt.Errorf("fill cache of %s: %w", c.GroupResource, err)
+		}
+	}
+	front := cacher.NewCacheDelegator(cached, raw)
+	return front, sync.OnceFunc(func() { front.Stop(); cached.Stop(); raw.Close() }), nil
+}

@@ -1,0 +1,274 @@
+// Package inprocess lets clients in the server's own process call it without
+// a socket, TLS or HTTP framing.
+//
+// A [Transport] is an http.RoundTripper over the server's handler. Requests
+// that end by themselves run on the caller's goroutine; watches and other
+// streams run beside it. Reads and writes nothing of its own.
+package inprocess
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+// ErrClosed is returned for requests before Serve or after Close.
+var ErrClosed = errors.New("the API server in this process is not running")
+
+// Transport calls an http.Handler in this process. Its zero value refuses
+// requests until Serve.
+type Transport struct {
+	handler atomic.Pointer[http.Handler]
+	streams sync.WaitGroup
+	closing context.Context
+	close   context.CancelFunc
+}
+
+// New gives a Transport that refuses requests until Serve.
+func New() *Transport {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Transport{closing: ctx, close: cancel}
+}
+
+// Serve makes the handler answer from now on.
+func (t *Transport) Serve(h http.Handler) { t.handler.Store(&h) }
+
+// Close ends all streams, waits for them and refuses further requests.
+func (t *Transport) Close() {
+	t.handler.Store(nil)
+	t.close()
+	t.streams.Wait()
+}
+
+// As gives a transport whose requests come from u: there is no connection
+// whose certificate could say who asks.
+func (t *Transport) As(u user.Info) http.RoundTripper { return identified{t, u} }
+
+type identified struct {
+	t *Transport
+	u user.Info
+}
+
+type identityKey struct{}
+
+// Identity is who sent a request through As.
+func Identity(ctx context.Context) (user.Info, bool) {
+	u, ok := ctx.Value(identityKey{}).(user.Info)
+	return u, ok
+}
+
+func (i identified) RoundTrip(r *http.Request) (*http.Response, error) {
+	return i.t.RoundTrip(r.WithContext(context.WithValue(r.Context(), identityKey{}, i.u)))
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	h := t.handler.Load()
+	if h == nil {
+		return nil, ErrClosed
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	in := r.Clone(ctx)
+	in.RequestURI = r.URL.RequestURI()
+	in.RemoteAddr = "127.0.0.1:0"
+	in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/2.0", 2, 0
+	if in.Host == "" {
+		in.Host = r.URL.Host
+	}
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	if streams(r) {
+		return t.stream(*h, in, cancel)
+	}
+	defer cancel()
+	w := &buffer{header: http.Header{}}
+	if err := serve(*h, w, in); err != nil {
+		return nil, err
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	w.WriteHeader(http.StatusOK)
+	return response(r, w.code, w.sent, io.NopCloser(bytes.NewReader(w.body.Bytes())), int64(w.body.Len())), nil
+}
+
+// streams says whether the answer has no end of its own.
+func streams(r *http.Request) bool {
+	q := r.URL.RawQuery
+	return strings.Contains(q, "watch=") || strings.Contains(q, "follow=") ||
+		strings.Contains(r.URL.Path, "/watch/") || strings.Contains(r.URL.Path, "/proxy")
+}
+
+// serve runs the handler; a panic, which is how net/http's handlers abort,
+// becomes an error.
+func serve(h http.Handler, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("request aborted: %v", p)
+		}
+	}()
+	h.ServeHTTP(w, r)
+	return nil
+}
+
+func response(r *http.Request, code int, h http.Header, body io.ReadCloser, length int64) *http.Response {
+	return &http.Response{
+		StatusCode: code, Status: fmt.Sprintf("%d %s", code, http.StatusText(code)),
+		Proto: "HTTP/2.0", ProtoMajor: 2, Header: h, Body: body, ContentLength: length, Request: r,
+	}
+}
+
+func (t *Transport) stream(h http.Handler, r *http.Request, cancel context.CancelFunc) (*http.Response, error) {
+	p := &pipe{header: http.Header{}, started: make(chan struct{}), cancel: cancel}
+	p.wake = sync.NewCond(&p.mu)
+	stopClosing := context.AfterFunc(t.closing, cancel)
+	stopReading := context.AfterFunc(r.Context(), p.abort)
+	t.streams.Go(func() {
+		err := serve(h, p, r)
+		p.WriteHeader(http.StatusOK)
+		p.finish(err)
+		stopClosing()
+		stopReading()
+		cancel()
+	})
+	select {
+	case <-p.started:
+		return response(r, p.code, p.sent, p, -1), nil
+	case <-r.Context().Done():
+		return nil, context.Cause(r.Context())
+	}
+}
+
+// buffer collects an answer that ends.
+type buffer struct {
+	header http.Header
+	sent   http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (b *buffer) Header() http.Header { return b.header }
+
+func (b *buffer) WriteHeader(code int) {
+	if b.code == 0 {
+		b.code, b.sent = code, b.header.Clone()
+	}
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.WriteHeader(http.StatusOK)
+	return b.body.Write(p)
+}
+
+func (b *buffer) Flush() { b.WriteHeader(http.StatusOK) }
+
+// maxPipe is how much of a stream may wait unread before the server's write
+// blocks: a client that does not read must not fill our memory.
+const maxPipe = 1 << 20
+
+// pipe carries an answer that goes on: the handler writes while the client
+// reads.
+type pipe struct {
+	header  http.Header
+	sent    http.Header
+	code    int
+	once    sync.Once
+	started chan struct{}
+	cancel  context.CancelFunc
+
+	mu      sync.Mutex
+	wake    *sync.Cond
+	unread  []byte
+	err     error // that ends reading
+	aborted bool
+}
+
+func (p *pipe) Header() http.Header { return p.header }
+
+func (p *pipe) WriteHeader(code int) {
+	p.once.Do(func() { p.code, p.sent = code, p.header.Clone(); close(p.started) })
+}
+
+func (p *pipe) Flush() { p.WriteHeader(http.StatusOK) }
+
+func (p *pipe) Write(b []byte) (int, error) {
+	p.WriteHeader(http.StatusOK)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.unread) > maxPipe && !p.aborted {
+		p.wake.Wait()
+	}
+	if p.aborted {
+		return 0, io.ErrClosedPipe
+	}
+	p.unread = append(p.unread, b...)
+	p.wake.Broadcast()
+	return len(b), nil
+}
+
+func (p *pipe) Read(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.unread) == 0 && p.err == nil && !p.aborted {
+		p.wake.Wait()
+	}
+	if len(p.unread) > 0 {
+		n := copy(b, p.unread)
+		p.unread = p.unread[n:]
+		if len(p.unread) == 0 {
+			p.unread = nil
+		}
+		p.wake.Broadcast()
+		return n, nil
+	}
+	if p.err != nil {
+		return 0, p.err
+	}
+	return 0, context.Canceled
+}
+
+// Close is the client's: the handler's context ends.
+func (p *pipe) Close() error {
+	p.abort()
+	p.cancel()
+	return nil
+}
+
+func (p *pipe) abort() {
+	p.mu.Lock()
+	p.aborted = true
+	p.wake.Broadcast()
+	p.mu.Unlock()
+}
+
+func (p *pipe) finish(err error) {
+	p.mu.Lock()
+	if err == nil {
+		err = io.EOF
+	}
+	p.err = err
+	p.wake.Broadcast()
+	p.mu.Unlock()
+}
+
+// Authenticate says who sent a request that came through As.
+func Authenticate(r *http.Request) (*authenticator.Response, bool, error) {
+	u, ok := Identity(r.Context())
+	if !ok {
+		return nil, false, nil
+	}
+	return &authenticator.Response{User: u}, true, nil
+}

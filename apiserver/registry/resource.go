@@ -1,0 +1,130 @@
+package registry
+
+import (
+	"fmt"
+	"reflect"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/skiffcluster/skiff/api"
+)
+
+// Resource is the REST storage of one kind.
+type Resource struct {
+	Kind  *api.Kind
+	Store *genericregistry.Store
+	// Storage is what is served, by path: "deployments", "deployments/status".
+	// Subresources of one kind only (a pod's log) are added to it.
+	Storage map[string]rest.Storage
+}
+
+// New makes the storage of a kind. When the kind's objects are another's,
+// shared is that one's storage.
+func New(scheme *runtime.Scheme, k *api.Kind, getter generic.RESTOptionsGetter, shared *Resource) (*Resource, error) {
+	r := &Resource{Kind: k, Storage: map[string]rest.Storage{}}
+	if shared != nil {
+		r.Store = shared.Store
+	} else {
+		store, err := newStore(scheme, k, getter)
+		if err != nil {
+			return nil, fmt.Errorf("storage of %s: %w", k.GVR.GroupResource(), err)
+		}
+		r.Store = store
+	}
+	r.Storage[k.GVR.Resource] = &main{r.Store, k}
+	if k.Status != nil {
+		store := *r.Store
+		s := statusStrategy{r.strategy(scheme)}
+		store.UpdateStrategy, store.ResetFieldsStrategy = s, s
+		r.Storage[k.GVR.Resource+"/status"] = &statusStorage{&store}
+	}
+	if k.Scale != nil {
+		r.Storage[k.GVR.Resource+"/scale"] = &scaleStorage{r.Store, k}
+	}
+	return r, nil
+}
+
+func (r *Resource) strategy(scheme *runtime.Scheme) strategy {
+	return strategy{ObjectTyper: scheme, kind: r.Kind}
+}
+
+func newStore(scheme *runtime.Scheme, k *api.Kind, getter generic.RESTOptionsGetter) (*genericregistry.Store, error) {
+	list, err := scheme.New(k.GVK.GroupVersion().WithKind(k.GVK.Kind + "List"))
+	if err != nil {
+		return nil, fmt.Errorf("list type: %w", err)
+	}
+	listType := reflect.TypeOf(list).Elem()
+	base := strategy{ObjectTyper: scheme, kind: k}
+	s := &genericregistry.Store{
+		NewFunc:                   k.New,
+		NewListFunc:               func() runtime.Object { return reflect.New(listType).Interface().(runtime.Object) },
+		DefaultQualifiedResource:  k.GVR.GroupResource(),
+		SingularQualifiedResource: schema.GroupResource{Group: k.GVK.Group, Resource: k.Singular},
+		CreateStrategy:            base, UpdateStrategy: base, DeleteStrategy: base, ResetFieldsStrategy: base,
+		TableConvertor: newTable(k),
+		PredicateFunc: func(l labels.Selector, f fields.Selector) storage.SelectionPredicate {
+			return storage.SelectionPredicate{Label: l, Field: f, GetAttrs: attributes(k), IndexFields: k.Indexed}
+		},
+	}
+	if k.DeleteGrace != nil {
+		s.DeleteStrategy = graceful{base}
+		s.ReturnDeletedObject = true
+	}
+	o := &generic.StoreOptions{RESTOptions: getter, AttrFunc: attributes(k)}
+	if len(k.Indexed) > 0 {
+		o.TriggerFunc, o.Indexers = storage.IndexerFuncs{}, &cache.Indexers{}
+		// The watch cache takes one trigger: watches that select by it are
+		// found without asking every other watch.
+		for _, name := range k.Indexed {
+			value := func(obj runtime.Object) string { return k.Fields(obj)[name] }
+			if len(o.TriggerFunc) == 0 {
+				o.TriggerFunc[name] = value
+			}
+			(*o.Indexers)[storage.FieldIndex(name)] = func(obj any) ([]string, error) {
+				return []string{value(obj.(runtime.Object))}, nil
+			}
+		}
+	}
+	if err := s.CompleteWithOptions(o); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// attributes gives what selectors match.
+func attributes(k *api.Kind) storage.AttrFunc {
+	return func(obj runtime.Object) (labels.Set, fields.Set, error) {
+		m, ok := obj.(metav1.Object)
+		if !ok {
+			return nil, nil, fmt.Errorf("%T has no metadata", obj)
+		}
+		f := k.Fields(obj)
+		if f == nil {
+			f = fields.Set{}
+		}
+		f["metadata.name"] = m.GetName()
+		if k.Namespaced {
+			f["metadata.namespace"] = m.GetNamespace()
+		}
+		return m.GetLabels(), f, nil
+	}
+}
+
+// main is the resource itself: the library's store with the kind's names.
+type main struct {
+	*genericregistry.Store
+	kind *api.Kind
+}
+
+func (m *main) ShortNames() []string    { return m.kind.ShortNames }
+func (m *main) Categories() []string    { return m.kind.Categories }
+func (m *main) GetSingularName() string { return m.kind.Singular }

@@ -1,0 +1,64 @@
+package registry
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// statusStrategy updates status and leaves the rest: the mirror of strategy.
+type statusStrategy struct{ strategy }
+
+func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	keepSpec(obj, old)
+	m, before := obj.(metav1.Object), old.(metav1.Object)
+	m.SetGeneration(before.GetGeneration())
+	m.SetDeletionTimestamp(before.GetDeletionTimestamp())
+	m.SetOwnerReferences(before.GetOwnerReferences())
+	s.kind.Status.PrepareUpdate(obj, old)
+}
+
+func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	return s.kind.Status.Validate(obj, old)
+}
+
+func (s statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
+
+func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.forVersion(fieldpath.NewSet(
+		fieldpath.MakePathOrDie("spec"),
+		fieldpath.MakePathOrDie("metadata", "deletionTimestamp"),
+		fieldpath.MakePathOrDie("metadata", "ownerReferences"),
+	))
+}
+
+// statusStorage serves get, update and patch of a status.
+type statusStorage struct{ store *genericregistry.Store }
+
+func (s *statusStorage) New() runtime.Object { return s.store.New() }
+func (s *statusStorage) Destroy()            {}
+
+func (s *statusStorage) Get(ctx context.Context, name string, o *metav1.GetOptions) (runtime.Object, error) {
+	return s.store.Get(ctx, name, o)
+}
+
+func (s *statusStorage) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
+	update rest.ValidateObjectUpdateFunc, _ bool, o *metav1.UpdateOptions,
+) (runtime.Object, bool, error) {
+	return s.store.Update(ctx, name, info, create, update, false, o)
+}
+
+func (s *statusStorage) ConvertToTable(ctx context.Context, obj, o runtime.Object) (*metav1.Table, error) {
+	return s.store.ConvertToTable(ctx, obj, o)
+}
+
+func (s *statusStorage) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.store.GetResetFields()
+}

@@ -1,0 +1,142 @@
+package registry
+
+import (
+	"context"
+	"reflect"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage/names"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/skiffcluster/skiff/api"
+)
+
+// strategy answers the store's questions on create and update from a kind's
+// declaration.
+type strategy struct {
+	runtime.ObjectTyper
+	kind *api.Kind
+}
+
+func (s strategy) GenerateName(base string) string {
+	return names.SimpleNameGenerator.GenerateName(base)
+}
+func (s strategy) NamespaceScoped() bool                    { return s.kind.Namespaced }
+func (s strategy) AllowCreateOnUpdate(context.Context) bool { return s.kind.CreateOnUpdate }
+func (s strategy) AllowUnconditionalUpdate(context.Context) bool {
+	return !s.kind.NoUnconditionalUpdate
+}
+func (s strategy) Canonicalize(runtime.Object) {}
+
+func (s strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
+	if s.kind.Status != nil {
+		s.kind.Status.ResetOnCreate(obj)
+	}
+	if s.kind.Generation {
+		obj.(metav1.Object).SetGeneration(1)
+	}
+	s.kind.PrepareCreate(ctx, obj)
+}
+
+func (s strategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
+	check := apivalidation.ValidateNameFunc(apivalidation.NameIsDNSSubdomain)
+	if s.kind.NameValidation != nil {
+		check = s.kind.NameValidation
+	}
+	errs := apivalidation.ValidateObjectMetaAccessor(obj.(metav1.Object), s.kind.Namespaced, check, field.NewPath("metadata"))
+	return append(errs, s.kind.Validate(ctx, obj)...)
+}
+
+func (s strategy) WarningsOnCreate(ctx context.Context, obj runtime.Object) []string {
+	return s.kind.Warnings(ctx, obj, nil)
+}
+
+func (s strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
+	if s.kind.Status != nil {
+		status(obj).Set(status(old))
+	}
+	m, before := obj.(metav1.Object), old.(metav1.Object).GetGeneration()
+	m.SetGeneration(before)
+	s.kind.PrepareUpdate(ctx, obj, old)
+	if s.kind.Generation && m.GetGeneration() == before && !sameSpec(obj, old) {
+		m.SetGeneration(before + 1)
+	}
+}
+
+func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
+	return append(s.kind.Validate(ctx, obj), s.kind.ValidateUpdate(ctx, obj, old)...)
+}
+
+func (s strategy) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object) []string {
+	return s.kind.Warnings(ctx, obj, old)
+}
+
+// GetResetFields tells server-side apply which fields a write of the main
+// resource does not change, so that their managers keep them.
+func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	if s.kind.Status == nil {
+		return nil
+	}
+	return s.forVersion(fieldpath.NewSet(fieldpath.MakePathOrDie("status")))
+}
+
+func (s strategy) forVersion(set *fieldpath.Set) map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{fieldpath.APIVersion(s.kind.GVK.GroupVersion().String()): set}
+}
+
+// DefaultGarbageCollectionPolicy is what a deletion that names no propagation
+// policy does to dependents.
+func (s strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
+	if s.kind.OrphanByDefault {
+		return rest.OrphanDependents
+	}
+	return rest.DeleteDependents
+}
+
+// graceful is the delete strategy of kinds whose deletion waits.
+type graceful struct{ strategy }
+
+func (g graceful) CheckGracefulDelete(_ context.Context, obj runtime.Object, o *metav1.DeleteOptions) bool {
+	if o == nil {
+		return false
+	}
+	seconds := g.kind.DeleteGrace(obj, o.GracePeriodSeconds)
+	o.GracePeriodSeconds = &seconds
+	return true
+}
+
+func status(obj runtime.Object) reflect.Value {
+	return reflect.ValueOf(obj).Elem().FieldByName("Status")
+}
+
+// sameSpec compares everything but type, metadata and status.
+func sameSpec(a, b runtime.Object) bool {
+	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	for i := range x.NumField() {
+		switch x.Type().Field(i).Name {
+		case "TypeMeta", "ObjectMeta", "Status":
+			continue
+		}
+		if !apiequality.Semantic.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
+			return false
+		}
+	}
+	return true
+}
+
+// keepSpec sets everything but type, metadata and status to what it was.
+func keepSpec(obj, old runtime.Object) {
+	x, y := reflect.ValueOf(obj).Elem(), reflect.ValueOf(old).Elem()
+	for i := range x.NumField() {
+		switch x.Type().Field(i).Name {
+		case "TypeMeta", "ObjectMeta", "Status":
+			continue
+		}
+		x.Field(i).Set(y.Field(i))
+	}
+}
