@@ -48,6 +48,8 @@ type Runtime interface {
 	Remove(ctx context.Context, id string) error
 	// List gives all sandboxes and containers of this node.
 	List(ctx context.Context) ([]Sandbox, []Container, error)
+	// Pod gives one sandbox, nil if it is not there, and its containers.
+	Pod(ctx context.Context, sandboxID string) (*Sandbox, []Container, error)
 	// Watch calls f for every change of a container's state until ctx ends or
 	// the connection is lost. Changes may be missed before it returns an
 	// error: List afterwards.
@@ -134,8 +136,8 @@ type ContainerSpec struct {
 	Resources     Resources
 	OOMScoreAdj   int
 	// LogPath is the file that gets the output in CRI's log format.
-	LogPath     string
-	StopSignal  string
+	LogPath string
+	// Annotations are passed on to the OCI runtime.
 	Annotations map[string]string
 	// Hash of the part of the pod's spec that this container was made from.
 	Hash string

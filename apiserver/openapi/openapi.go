@@ -1,0 +1,144 @@
+package openapi
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/emicklei/go-restful/v3"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/kube-openapi/pkg/builder"
+	"k8s.io/kube-openapi/pkg/builder3"
+	"k8s.io/kube-openapi/pkg/cached"
+	"k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/common/restfuladapter"
+	"k8s.io/kube-openapi/pkg/handler"
+	"k8s.io/kube-openapi/pkg/handler3"
+	"k8s.io/kube-openapi/pkg/spec3"
+	"k8s.io/kube-openapi/pkg/util"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+)
+
+// Spec makes documents and type converters of the kinds in a scheme. All of
+// it is made when first asked for: most runs ask for little of it.
+type Spec struct {
+	version string
+	v2      func() *common.Config
+	v3      func() *common.OpenAPIV3Config
+}
+
+// New gives the Spec of a scheme's kinds; version is the cluster's, "v1.37.2".
+func New(version string, schemes ...*runtime.Scheme) *Spec {
+	s := &Spec{version: version}
+	name := sync.OnceValue(func() func(string) (string, spec.Extensions) {
+		namer := apiopenapi.NewDefinitionNamer(schemes...)
+		return func(n string) (string, spec.Extensions) { return external(namer.GetDefinitionName(n)) }
+	})
+	s.v2 = func() *common.Config {
+		c := genericapiserver.DefaultOpenAPIConfig(GetOpenAPIDefinitions, apiopenapi.NewDefinitionNamer())
+		c.GetDefinitionName = name()
+		c.Info.Title, c.Info.Version = "Kubernetes", version
+		return c
+	}
+	s.v3 = sync.OnceValue(func() *common.OpenAPIV3Config {
+		c := genericapiserver.DefaultOpenAPIV3Config(GetOpenAPIDefinitions, apiopenapi.NewDefinitionNamer())
+		c.GetDefinitionName = name()
+		c.Info.Title, c.Info.Version = "Kubernetes", version
+		c.Definitions = GetOpenAPIDefinitions(func(n string) spec.Ref {
+			defined, _ := c.GetDefinitionName(n)
+			return spec.MustCreateRef("#/components/schemas/" + common.EscapeJsonPointer(defined))
+		})
+		return c
+	})
+	return s
+}
+
+// external leaves the internal version out of what clients read: our types are
+// registered under it as well.
+func external(name string, x spec.Extensions) (string, spec.Extensions) {
+	const key = "x-kubernetes-group-version-kind"
+	kinds, ok := x[key].([]any)
+	if !ok {
+		return name, x
+	}
+	var kept []any
+	for _, k := range kinds {
+		if m, ok := k.(map[string]any); ok && m["version"] == runtime.APIVersionInternal {
+			continue
+		}
+		kept = append(kept, k)
+	}
+	out := spec.Extensions{}
+	for k, v := range x {
+		out[k] = v
+	}
+	out[key] = kept
+	return name, out
+}
+
+// Serve installs /openapi/v2 and /openapi/v3 over the routes of services,
+// which may still grow, and gives the v3 service so that custom resources can
+// be added.
+func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVersion, services func() []*restful.WebService) *handler3.OpenAPIService {
+	v3 := handler3.NewOpenAPIService()
+	for _, ws := range services() {
+		if !strings.HasPrefix(ws.RootPath(), "/api") && ws.RootPath() != "/version" {
+			continue
+		}
+		path := strings.TrimPrefix(ws.RootPath(), "/")
+		v3.UpdateGroupVersionLazy(path, cached.Once(cached.Func(func() (*spec3.OpenAPI, string, error) {
+			doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{ws}), s.v3())
+			return doc, s.version + "/" + path, err
+		})))
+	}
+	v3.RegisterOpenAPIV3VersionedService("/openapi/v3", v3mux)
+	v2 := handler.NewOpenAPIServiceLazy(cached.Once(cached.Func(func() (*spec.Swagger, string, error) {
+		doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services()), s.v2())
+		if err != nil {
+			return nil, "", err
+		}
+		doc.Definitions = handler.PruneDefaults(doc.Definitions)
+		return doc, s.version, nil
+	})))
+	v2.RegisterOpenAPIVersionedService("/openapi/v2", mux)
+	return v3
+}
+
+// TypeConverter gives what server-side apply merges objects of these Go types
+// with. It is built at the first apply.
+func (s *Spec) TypeConverter(samples ...runtime.Object) managedfields.TypeConverter {
+	return &converter{build: sync.OnceValues(func() (managedfields.TypeConverter, error) {
+		var names []string
+		for _, o := range samples {
+			names = append(names, util.GetCanonicalTypeName(o))
+		}
+		schemas, err := builder3.BuildOpenAPIDefinitionsForResources(s.v3(), names...)
+		if err != nil {
+			return nil, err
+		}
+		return managedfields.NewTypeConverter(schemas, false)
+	})}
+}
+
+type converter struct {
+	build func() (managedfields.TypeConverter, error)
+}
+
+func (c *converter) ObjectToTyped(o runtime.Object, v ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	t, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	return t.ObjectToTyped(o, v...)
+}
+
+func (c *converter) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
+	t, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	return t.TypedToObject(v)
+}

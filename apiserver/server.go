@@ -1,0 +1,391 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/emicklei/go-restful/v3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	"k8s.io/apiserver/pkg/authorization/union"
+	"k8s.io/apiserver/pkg/endpoints/discovery"
+	"k8s.io/apiserver/pkg/registry/generic"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/apiserver/pkg/server/healthz"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	"k8s.io/apiserver/pkg/util/compatibility"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	restclient "k8s.io/client-go/rest"
+
+	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/all"
+	"github.com/skiffcluster/skiff/api/scheme"
+	"github.com/skiffcluster/skiff/apiserver/auth"
+	"github.com/skiffcluster/skiff/apiserver/etcd"
+	"github.com/skiffcluster/skiff/apiserver/inprocess"
+	"github.com/skiffcluster/skiff/apiserver/openapi"
+	"github.com/skiffcluster/skiff/apiserver/registry"
+)
+
+// Server is an API server.
+type Server struct {
+	config    Config
+	store     *etcd.Store
+	transport *inprocess.Transport
+	informers informers.SharedInformerFactory
+	client    kubernetes.Interface
+	generic   *genericapiserver.GenericAPIServer
+	prepared  genericapiserver.PreparedGenericAPIServer
+	resources map[schema.GroupResource]*registry.Resource
+	tokens    *auth.Tokens
+	ready     chan struct{}
+}
+
+// shared is what all servers of a process have in common: it is costly to make
+// and never changed after.
+var shared = sync.OnceValue(func() *types {
+	s := scheme.New()
+	return &types{s, serializer.NewCodecFactory(s), runtime.NewParameterCodec(s), openapi.New(Version, s)}
+})
+
+type types struct {
+	scheme *runtime.Scheme
+	codecs serializer.CodecFactory
+	params runtime.ParameterCodec
+	spec   *openapi.Spec
+}
+
+// self is the server as its own client.
+var self = &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
+
+// New opens the data and puts the server together. Run serves.
+func New(ctx context.Context, c Config) (_ *Server, err error) {
+	c.complete()
+	s := &Server{config: c, transport: inprocess.New(), ready: make(chan struct{}), resources: map[schema.GroupResource]*registry.Resource{}}
+	if s.store, err = etcd.Start(ctx, c.Etcd); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.store.Stop()
+		}
+	}()
+	if s.client, err = kubernetes.NewForConfig(s.RESTConfig(self)); err != nil {
+		return nil, fmt.Errorf("own client: %w", err)
+	}
+	s.informers = informers.NewSharedInformerFactory(s.client, 0)
+	if err := s.assemble(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// RESTConfig reaches this server from its own process as u, without a socket.
+func (s *Server) RESTConfig(u user.Info) *restclient.Config {
+	return &restclient.Config{
+		Host: "http://in-process", Transport: s.transport.As(u), QPS: -1,
+		ContentConfig: restclient.ContentConfig{ContentType: runtime.ContentTypeProtobuf, AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON},
+	}
+}
+
+// Ready is closed when the server answers and the bootstrap objects are there.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+func (s *Server) assemble(ctx context.Context) error {
+	t := shared()
+	kinds := all.Kinds()
+	if err := s.openResources(ctx, t, kinds); err != nil {
+		return err
+	}
+	cfg, err := s.genericConfig(t)
+	if err != nil {
+		return err
+	}
+	if s.generic, err = cfg.Complete(s.informers).New("skiff", genericapiserver.NewEmptyDelegate()); err != nil {
+		return fmt.Errorf("assemble API server: %w", err)
+	}
+	if err := s.addSubresources(); err != nil {
+		return err
+	}
+	i := &installer{server: s.generic, config: cfg, scheme: t.scheme, codecs: t.codecs, params: t.params, spec: t.spec}
+	if err := i.install(s.groups(kinds)); err != nil {
+		return err
+	}
+	t.spec.Serve(s.generic.Handler.NonGoRestfulMux, s.generic.Handler.NonGoRestfulMux, func() []*restful.WebService {
+		return s.generic.Handler.GoRestfulContainer.RegisteredWebServices()
+	})
+	if err := s.addHealth(); err != nil {
+		return err
+	}
+	s.prepared = s.generic.PrepareRun()
+	s.transport.Serve(inProcessChain(s.generic.Handler.Director, cfg))
+	return nil
+}
+
+// openResources makes the storage of every kind.
+func (s *Server) openResources(ctx context.Context, t *types, kinds []*api.Kind) error {
+	versions := map[schema.GroupResource]schema.GroupVersion{}
+	for _, k := range kinds {
+		versions[k.StorageResource] = k.StorageVersion
+	}
+	codecs := map[schema.GroupVersion]runtime.Codec{}
+	for _, gv := range versions {
+		if codecs[gv] != nil {
+			continue
+		}
+		codec, _, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
+			StorageMediaType: runtime.ContentTypeProtobuf, StorageSerializer: t.codecs, StorageVersion: gv,
+			MemoryVersion: schema.GroupVersion{Group: gv.Group, Version: runtime.APIVersionInternal},
+		})
+		if err != nil {
+			return fmt.Errorf("storage codec of %s: %w", gv, err)
+		}
+		codecs[gv] = codec
+	}
+	getter := etcd.NewGetter(ctx, s.store, func(gr schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
+		gv := versions[gr]
+		return codecs[gv], gv
+	})
+	// A kind that lives in another's storage comes after that one.
+	for _, pass := range []bool{true, false} {
+		for _, k := range kinds {
+			own := k.StorageResource == k.GVR.GroupResource()
+			if own != pass {
+				continue
+			}
+			if err := s.openResource(t, k, getter, own); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Server) openResource(t *types, k *api.Kind, getter generic.RESTOptionsGetter, own bool) error {
+	var from *registry.Resource
+	if !own {
+		if from = s.resources[k.StorageResource]; from == nil {
+			return fmt.Errorf("kind %s is stored as %s, which is not declared", k.GVK, k.StorageResource)
+		}
+	} else if existing := s.resources[k.GVR.GroupResource()]; existing != nil {
+		from = existing // a further version
+	}
+	r, err := registry.New(t.scheme, k, getter, from)
+	if err != nil {
+		return err
+	}
+	if k.GVR.Resource == "events" && from == nil {
+		ttl := uint64(s.config.EventTTL / time.Second)
+		r.Store.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return ttl, nil }
+	}
+	key := k.GVR.GroupResource()
+	if s.resources[key] == nil {
+		s.resources[key] = r
+	} else {
+		s.versions = append(s.versions, r)
+	}
+	return nil
+}
+
+// groups arranges the storage by group and version, in the kinds' order.
+func (s *Server) groups(kinds []*api.Kind) []group {
+	var out []group
+	index := map[schema.GroupVersion]int{}
+	add := func(gv schema.GroupVersion, storage map[string]rest.Storage) {
+		if _, ok := index[gv]; !ok {
+			index[gv] = len(out)
+			out = append(out, group{gv, map[string]rest.Storage{}})
+		}
+		for path, st := range storage {
+			out[index[gv]].storage[path] = st
+		}
+	}
+	further := s.versions
+	for _, k := range kinds {
+		r := s.resources[k.GVR.GroupResource()]
+		if r.Kind != k {
+			r, further = further[0], further[1:]
+		}
+		add(k.GVR.GroupVersion(), r.Storage)
+	}
+	for gv, storage := range s.reviews() {
+		add(gv, storage)
+	}
+	return out
+}
+
+func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
+	c := genericapiserver.NewConfig(t.codecs)
+	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
+	c.BuildHandlerChainFunc = socketChain
+	c.LoopbackClientConfig = s.RESTConfig(self)
+	c.PublicAddress = s.config.AdvertiseAddress
+	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = s.config.MaxRequestsInFlight, s.config.MaxMutatingInFlight
+	c.RequestTimeout = s.config.RequestTimeout
+	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
+		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	c.SkipOpenAPIInstallation = true
+	c.StorageObjectCountTracker = nil
+	port := 443
+	if s.config.Listener != nil {
+		if err := s.secure(c); err != nil {
+			return nil, err
+		}
+		port = s.config.Listener.Addr().(*net.TCPAddr).Port
+	}
+	c.ExternalAddress = net.JoinHostPort(s.config.AdvertiseAddress.String(), strconv.Itoa(port))
+	c.DiscoveryAddresses = discovery.DefaultAddresses{DefaultAddress: c.ExternalAddress}
+	if err := s.authenticate(c); err != nil {
+		return nil, err
+	}
+	s.authorize(c)
+	return c, nil
+}
+
+// secure serves HTTPS.
+func (s *Server) secure(c *genericapiserver.Config) error {
+	cert, err := dynamiccertificates.NewStaticCertKeyContent("serving", s.config.CertificatePEM, s.config.KeyPEM)
+	if err != nil {
+		return fmt.Errorf("serving certificate: %w", err)
+	}
+	c.SecureServing = &genericapiserver.SecureServingInfo{Listener: s.config.Listener, Cert: cert}
+	return nil
+}
+
+func (s *Server) authenticate(c *genericapiserver.Config) error {
+	a := auth.Authentication{TokenFile: s.config.TokenFile}
+	if len(s.config.ClientCAPEM) > 0 {
+		ca, err := dynamiccertificates.NewStaticCAContent("client-ca", s.config.ClientCAPEM)
+		if err != nil {
+			return fmt.Errorf("client CA: %w", err)
+		}
+		a.ClientCA = ca
+		if c.SecureServing != nil {
+			c.SecureServing.ClientCA = ca
+		}
+	}
+	if s.config.ServiceAccountKey != nil {
+		tokens, err := auth.NewTokens(s.config.ServiceAccountIssuer, s.config.ServiceAccountKey)
+		if err != nil {
+			return err
+		}
+		tokens.Objects = objects{s}
+		s.tokens, a.ServiceAccounts = tokens, tokens
+		c.Authentication.APIAudiences = tokens.Audiences
+	}
+	requests, tokens, err := a.New()
+	if err != nil {
+		return err
+	}
+	c.Authentication.Authenticator, s.tokenAuthenticator = requests, tokens
+	return nil
+}
+
+func (s *Server) authorize(c *genericapiserver.Config) {
+	rbac := s.informers.Rbac().V1()
+	s.rbac = &auth.RBAC{
+		Roles: rbac.Roles().Lister(), RoleBindings: rbac.RoleBindings().Lister(),
+		ClusterRoles: rbac.ClusterRoles().Lister(), ClusterRoleBindings: rbac.ClusterRoleBindings().Lister(),
+	}
+	nodes := &auth.Nodes{Pods: s.podsOfNode}
+	c.Authorization.Authorizer = union.New(
+		authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup),
+		authorizer.AuthorizerFunc(openPaths),
+		authorizer.AuthorizerFunc(nodes.Authorize),
+		authorizer.AuthorizerFunc(s.rbac.Authorize),
+	)
+	c.RuleResolver = s.rbac
+}
+
+// openPaths lets everybody, also without an identity, ask for health and
+// version: nothing else is answered anonymously.
+func openPaths(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if !a.IsResourceRequest() && a.GetVerb() == "get" && auth.Open(a.GetPath()) {
+		return authorizer.DecisionAllow, "", nil
+	}
+	return authorizer.DecisionNoOpinion, "", nil
+}
+
+func (s *Server) addHealth() error {
+	etcdCheck := healthz.NamedCheck("etcd", func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		return s.store.Check(ctx)
+	})
+	if err := s.generic.AddHealthChecks(etcdCheck); err != nil {
+		return fmt.Errorf("add health check: %w", err)
+	}
+	return s.generic.AddReadyzChecks(healthz.NamedCheck("bootstrap", func(*http.Request) error {
+		select {
+		case <-s.ready:
+			return nil
+		default:
+			return errors.New("bootstrap objects are not written yet")
+		}
+	}))
+}
+
+// Run serves until ctx ends, then finishes what is under way and closes the
+// data. It returns an error when the data fails.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.store.Stop()
+	defer s.generic.Destroy()
+	defer s.transport.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	s.informers.Start(ctx.Done())
+	group.Go(func() {
+		if err := s.bootstrap(ctx); err != nil {
+			cancel(fmt.Errorf("write bootstrap objects: %w", err))
+			return
+		}
+		close(s.ready)
+	})
+	group.Go(func() {
+		select {
+		case <-s.store.Stopped():
+			cancel(errors.New("etcd stopped"))
+		case <-ctx.Done():
+		}
+	})
+	err := s.prepared.RunWithContext(ctx)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	cancel(nil)
+	s.transport.Close()
+	group.Wait()
+	s.informers.Shutdown()
+	return err
+}
+
+// storeOf gives a built-in resource's store.
+func (s *Server) storeOf(group, resource string) *genericregistry.Store {
+	return s.resources[schema.GroupResource{Group: group, Resource: resource}].Store
+}
+
+// podsOfNode asks the watch cache, which is indexed by node.
+func (s *Server) podsOfNode(ctx context.Context, node string) ([]corev1.Pod, error) {
+	return listPods(ctx, s.storeOf("", "pods"), node)
+}
+
+var _ = metav1.NamespaceAll

@@ -1,0 +1,8 @@
+// Package volume prepares the volumes of pods in directories of the node, keeps
+// their content up to date, and takes them down.
+//
+// Reads the pod, ConfigMaps, Secrets, PersistentVolumeClaims and
+// PersistentVolumes; asks for service-account tokens. Writes
+// pods/<uid>/volumes and pods/<uid>/volume-subpaths below its data directory.
+// Start at [Volumes].
+package volume

@@ -1,0 +1,146 @@
+package podtopologyspread
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/skiffcluster/skiff/scheduler/cache"
+	"github.com/skiffcluster/skiff/scheduler/plugins/tainttoleration"
+)
+
+// Name is the rule's name in Kubernetes.
+const Name = "PodTopologySpread"
+
+// Rule implements plugins.Filter and plugins.Score.
+type Rule struct {
+	// Selector gives what selects the pods like this one, from the Services
+	// and the controller that it belongs to; nil when there is none. The
+	// default constraints use it.
+	Selector func(*corev1.Pod) labels.Selector
+}
+
+// Name implements plugins.Filter.
+func (*Rule) Name() string { return Name }
+
+// constraint is a spread constraint, ready to be counted.
+type constraint struct {
+	key        string
+	maxSkew    int64
+	minDomains int64
+	selector   labels.Selector
+	// Which nodes count: those that the pod's node affinity allows (by
+	// default), those whose taints it tolerates (only when asked).
+	honorAffinity, honorTaints bool
+}
+
+// defaults are the constraints of the cluster for pods that have none
+// (kube-scheduler's system defaults).
+var defaults = []struct {
+	key     string
+	maxSkew int64
+}{
+	{corev1.LabelHostname, 3},
+	{corev1.LabelTopologyZone, 5},
+}
+
+// constraints gives the pod's own constraints of one kind.
+func constraints(p *cache.Pod, action corev1.UnsatisfiableConstraintAction) ([]constraint, error) {
+	var out []constraint
+	for i := range p.Spec.TopologySpreadConstraints {
+		in := &p.Spec.TopologySpreadConstraints[i]
+		if in.WhenUnsatisfiable != action {
+			continue
+		}
+		selector, err := metav1.LabelSelectorAsSelector(in.LabelSelector)
+		if err != nil {
+			return nil, err
+		}
+		c := constraint{
+			key: in.TopologyKey, maxSkew: int64(in.MaxSkew), minDomains: 1, selector: withKeys(selector, p, in.MatchLabelKeys),
+			honorAffinity: in.NodeAffinityPolicy == nil || *in.NodeAffinityPolicy == corev1.NodeInclusionPolicyHonor,
+			honorTaints:   in.NodeTaintsPolicy != nil && *in.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor,
+		}
+		if in.MinDomains != nil {
+			c.minDomains = int64(*in.MinDomains)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// withKeys narrows a selector to the pod's own values of the keys.
+func withKeys(s labels.Selector, p *cache.Pod, keys []string) labels.Selector {
+	if len(keys) == 0 {
+		return s
+	}
+	same := labels.Set{}
+	for _, key := range keys {
+		if v, ok := p.Labels[key]; ok {
+			same[key] = v
+		}
+	}
+	requirements, _ := same.AsSelector().Requirements()
+	return s.Add(requirements...)
+}
+
+// defaultConstraints gives the cluster's default constraints for the pod, or
+// none when it belongs to nothing.
+func (r *Rule) defaultConstraints(p *cache.Pod) []constraint {
+	if r.Selector == nil || len(p.Labels) == 0 {
+		return nil
+	}
+	selector := r.Selector(p.Pod)
+	if selector == nil || selector.Empty() {
+		return nil
+	}
+	out := make([]constraint, 0, len(defaults))
+	for _, d := range defaults {
+		out = append(out, constraint{key: d.key, maxSkew: d.maxSkew, minDomains: 1, selector: selector, honorAffinity: true})
+	}
+	return out
+}
+
+// inclusion decides whether a node counts for a constraint.
+type inclusion struct {
+	pod      *cache.Pod
+	affinity nodeaffinity.RequiredNodeAffinity
+}
+
+func newInclusion(p *cache.Pod) inclusion {
+	return inclusion{pod: p, affinity: nodeaffinity.GetRequiredNodeAffinity(p.Pod)}
+}
+
+func (i *inclusion) counts(c *constraint, n *cache.Node) bool {
+	if c.honorAffinity {
+		if ok, _ := i.affinity.Match(n.Node); !ok {
+			return false
+		}
+	}
+	return !c.honorTaints || tainttoleration.Tolerated(n.Node, i.pod.Spec.Tolerations)
+}
+
+// hasKeys tells whether a node has all the constraints' topology keys.
+func hasKeys(n *cache.Node, constraints []constraint) bool {
+	for i := range constraints {
+		if _, ok := n.Labels[constraints[i].key]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// matching counts the pods of a node that a constraint is about.
+func matching(n *cache.Node, namespace string, selector labels.Selector) int64 {
+	if selector.Empty() {
+		return 0
+	}
+	var count int64
+	for _, p := range n.Pods {
+		if p.Namespace == namespace && p.DeletionTimestamp == nil && selector.Matches(labels.Set(p.Labels)) {
+			count++
+		}
+	}
+	return count
+}
