@@ -58,6 +58,10 @@ type Of[T any] struct {
 	// Validate checks a new object, everything but metadata, which the
 	// registry checks. Error messages are those of Kubernetes.
 	Validate func(*T) field.ErrorList
+	// ValidateCreate checks what a new object may not begin with, though later
+	// it may have it. It is a part of [Kind].Validate for objects without a
+	// resourceVersion, which only new ones are.
+	ValidateCreate func(*T) field.ErrorList
 	// ValidateUpdate checks a change. The registry runs Validate as well.
 	ValidateUpdate func(obj, old *T) field.ErrorList
 	// Warnings are told to the client on create (old is nil) and update.
@@ -209,10 +213,14 @@ func (o Of[T]) Erase() *Kind {
 	carry := two(o.PrepareUpdate)
 	k.PrepareUpdate = func(_ context.Context, obj, old runtime.Object) { carry(obj, old) }
 	k.Validate = func(_ context.Context, obj runtime.Object) field.ErrorList {
-		if o.Validate == nil {
-			return nil
+		var errs field.ErrorList
+		if o.Validate != nil {
+			errs = o.Validate(of[T](obj))
 		}
-		return o.Validate(of[T](obj))
+		if o.ValidateCreate != nil && obj.(metav1.Object).GetResourceVersion() == "" {
+			errs = append(errs, o.ValidateCreate(of[T](obj))...)
+		}
+		return errs
 	}
 	check := check(o.ValidateUpdate)
 	k.ValidateUpdate = func(_ context.Context, obj, old runtime.Object) field.ErrorList { return check(obj, old) }

@@ -18,22 +18,22 @@ type Config struct {
 
 	// Listener serves HTTPS with the certificate and key (PEM). Without one
 	// the server is reached in-process only.
-	Listener                net.Listener
-	CertificatePEM, KeyPEM  []byte
-	ClientCAPEM             []byte // signs client certificates
-	TokenFile               string // CSV: token,user,uid[,"groups"]
-	AdvertiseAddress        net.IP // where nodes reach this server
-	ServiceAccountKey       *ecdsa.PrivateKey
-	ServiceAccountIssuer    string // default https://kubernetes.default.svc.cluster.local
-	ServiceClusterIPRange   string // default 10.96.0.0/12
-	ServiceNodePortRange    string // default 30000-32767
-	EventTTL                time.Duration
-	MaxRequestsInFlight     int // default 400
-	MaxMutatingInFlight     int // default 200
-	RequestTimeout          time.Duration
-	KubeletCAPEM            []byte // signs agents' serving certificates
-	KubeletClientCertPEM    []byte // shown to agents
-	KubeletClientKeyPEM     []byte
+	Listener               net.Listener
+	CertificatePEM, KeyPEM []byte
+	ClientCAPEM            []byte // signs client certificates
+	TokenFile              string // CSV: token,user,uid[,"groups"]
+	AdvertiseAddress       net.IP // where nodes reach this server
+	ServiceAccountKey      *ecdsa.PrivateKey
+	ServiceAccountIssuer   string // default https://kubernetes.default.svc.cluster.local
+	ServiceClusterIPRange  string // default 10.96.0.0/12
+	ServiceNodePortRange   string // default 30000-32767
+	EventTTL               time.Duration
+	MaxRequestsInFlight    int // default 400
+	MaxMutatingInFlight    int // default 200
+	RequestTimeout         time.Duration
+	KubeletCAPEM           []byte // signs agents' serving certificates
+	KubeletClientCertPEM   []byte // shown to agents
+	KubeletClientKeyPEM    []byte
 	// DialNode reaches an agent or a pod; nil is TCP. Nodes in this process
 	// are reached through memory.
 	DialNode func(ctx context.Context, network, address string) (net.Conn, error)

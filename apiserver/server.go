@@ -12,11 +12,11 @@ import (
 
 	"github.com/emicklei/go-restful/v3"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
@@ -53,10 +53,15 @@ type Server struct {
 	informers informers.SharedInformerFactory
 	client    kubernetes.Interface
 	generic   *genericapiserver.GenericAPIServer
-	prepared  genericapiserver.PreparedGenericAPIServer
+	serve     func(context.Context) error
 	resources map[schema.GroupResource]*registry.Resource
+	versions  []*registry.Resource // further versions of resources
 	tokens    *auth.Tokens
+	rbac      *auth.RBAC
 	ready     chan struct{}
+
+	tokenAuthenticator authenticator.Token
+	audiences          authenticator.Audiences
 }
 
 // shared is what all servers of a process have in common: it is costly to make
@@ -135,7 +140,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := s.addHealth(); err != nil {
 		return err
 	}
-	s.prepared = s.generic.PrepareRun()
+	s.serve = s.generic.PrepareRun().RunWithContext
 	s.transport.Serve(inProcessChain(s.generic.Handler.Director, cfg))
 	return nil
 }
@@ -256,8 +261,7 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	if err := s.authenticate(c); err != nil {
 		return nil, err
 	}
-	s.authorize(c)
-	return c, nil
+	return c, s.authorize(c)
 }
 
 // secure serves HTTPS.
@@ -289,7 +293,7 @@ func (s *Server) authenticate(c *genericapiserver.Config) error {
 		}
 		tokens.Objects = objects{s}
 		s.tokens, a.ServiceAccounts = tokens, tokens
-		c.Authentication.APIAudiences = tokens.Audiences
+		s.audiences, c.Authentication.APIAudiences = tokens.Audiences, tokens.Audiences
 	}
 	requests, tokens, err := a.New()
 	if err != nil {
@@ -299,20 +303,27 @@ func (s *Server) authenticate(c *genericapiserver.Config) error {
 	return nil
 }
 
-func (s *Server) authorize(c *genericapiserver.Config) {
+func (s *Server) authorize(c *genericapiserver.Config) error {
 	rbac := s.informers.Rbac().V1()
 	s.rbac = &auth.RBAC{
 		Roles: rbac.Roles().Lister(), RoleBindings: rbac.RoleBindings().Lister(),
 		ClusterRoles: rbac.ClusterRoles().Lister(), ClusterRoleBindings: rbac.ClusterRoleBindings().Lister(),
 	}
 	nodes := &auth.Nodes{Pods: s.podsOfNode}
-	c.Authorization.Authorizer = union.New(
-		authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup),
-		authorizer.AuthorizerFunc(openPaths),
-		authorizer.AuthorizerFunc(nodes.Authorize),
-		authorizer.AuthorizerFunc(s.rbac.Authorize),
+	named := func(name string, a authorizer.Authorizer) union.NamedAuthorizer {
+		return union.NamedAuthorizer{AuthorizerName: name, Authorizer: a}
+	}
+	all, err := union.New(
+		named("masters", authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)),
+		named("open-paths", authorizer.AuthorizerFunc(openPaths)),
+		named("node", authorizer.AuthorizerFunc(nodes.Authorize)),
+		named("rbac", authorizer.AuthorizerFunc(s.rbac.Authorize)),
 	)
-	c.RuleResolver = s.rbac
+	if err != nil {
+		return fmt.Errorf("assemble authorizers: %w", err)
+	}
+	c.Authorization.Authorizer, c.RuleResolver = all, s.rbac
+	return nil
 }
 
 // openPaths lets everybody, also without an identity, ask for health and
@@ -367,7 +378,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	})
-	err := s.prepared.RunWithContext(ctx)
+	err := s.serve(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}
@@ -387,5 +398,3 @@ func (s *Server) storeOf(group, resource string) *genericregistry.Store {
 func (s *Server) podsOfNode(ctx context.Context, node string) ([]corev1.Pod, error) {
 	return listPods(ctx, s.storeOf("", "pods"), node)
 }
-
-var _ = metav1.NamespaceAll

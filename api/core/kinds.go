@@ -7,6 +7,10 @@ func Kinds() []*api.Kind {
 	return []*api.Kind{
 		ConfigMap.Erase(),
 		Namespace.Erase(),
+		Node.Erase(),
+		Pod.Erase(),
+		PodTemplate.Erase(),
+		ReplicationController.Erase(),
 		Secret.Erase(),
 		Service.Erase(),
 		ServiceAccount.Erase(),

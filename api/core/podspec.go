@@ -109,10 +109,6 @@ func (s *podSpec) checkNames(fld *field.Path) {
 	if spec.ServiceAccountName != "" {
 		s.Name(fld.Child("serviceAccountName"), spec.ServiceAccountName, apivalidation.ValidateServiceAccountName)
 	}
-	if spec.DeprecatedServiceAccount != spec.ServiceAccountName {
-		s.Invalidf(fld.Child("deprecatedServiceAccount"), spec.DeprecatedServiceAccount,
-			"must be the same as serviceAccountName: %q", spec.ServiceAccountName)
-	}
 	if spec.NodeName != "" {
 		s.Name(fld.Child("nodeName"), spec.NodeName, apivalidation.NameIsDNSSubdomain)
 	}
@@ -133,7 +129,8 @@ func (s *podSpec) checkScalars(fld *field.Path) {
 		validate.RequiredEnum(&s.Errors, fld.Child("preemptionPolicy"), *p, corev1.PreemptLowerPriority, corev1.PreemptNever)
 	}
 	if spec.ShareProcessNamespace != nil && *spec.ShareProcessNamespace && spec.HostPID {
-		s.Invalid(fld.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled")
+		// Kubernetes keeps it in the security context, and says so in the path.
+		s.Invalid(fld.Child("securityContext", "shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled")
 	}
 }
 
@@ -247,9 +244,31 @@ func containers(spec *corev1.PodSpec, fld *field.Path) func(yield func(*corev1.C
 	}
 }
 
+// allContainers is containers without the paths, which cost more than the
+// defaults that need none.
+func allContainers(spec *corev1.PodSpec) func(yield func(*corev1.Container) bool) {
+	return func(yield func(*corev1.Container) bool) {
+		for i := range spec.InitContainers {
+			if !yield(&spec.InitContainers[i]) {
+				return
+			}
+		}
+		for i := range spec.Containers {
+			if !yield(&spec.Containers[i]) {
+				return
+			}
+		}
+		for i := range spec.EphemeralContainers {
+			if !yield((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon)) {
+				return
+			}
+		}
+	}
+}
+
 // hasContainer tells whether any kind of container has the name.
 func hasContainer(spec *corev1.PodSpec, name string) bool {
-	for c := range containers(spec, nil) {
+	for c := range allContainers(spec) {
 		if c.Name == name {
 			return true
 		}

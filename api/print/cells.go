@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
@@ -61,4 +62,12 @@ func join(containers []corev1.Container, of func(corev1.Container) string) strin
 		parts[i] = of(c)
 	}
 	return strings.Join(parts, ",")
+}
+
+// KindName is how another object is named: "statefulset.apps/web".
+func KindName(kind schema.GroupKind, name string) string {
+	if kind.Empty() {
+		return name
+	}
+	return strings.ToLower(kind.String()) + "/" + name
 }

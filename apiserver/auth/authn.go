@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -65,3 +66,6 @@ func (a Authentication) New() (authenticator.Request, authenticator.Token, error
 	}
 	return union.NewFailOnError(known, anonymous.NewAuthenticator(open)), all, nil
 }
+
+// Open says whether a path is answered without an identity.
+func Open(path string) bool { return slices.Contains(anonymousPaths, path) }

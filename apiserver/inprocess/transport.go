@@ -175,6 +175,10 @@ func (b *buffer) Write(p []byte) (int, error) {
 
 func (b *buffer) Flush() { b.WriteHeader(http.StatusOK) }
 
+// CloseNotify is what k8s.io/apiserver's response writers want to see before
+// they let a handler flush; the request's context is what tells of the end.
+func (b *buffer) CloseNotify() <-chan bool { return nil }
+
 // maxPipe is how much of a stream may wait unread before the server's write
 // blocks: a client that does not read must not fill our memory.
 const maxPipe = 1 << 20
@@ -203,6 +207,9 @@ func (p *pipe) WriteHeader(code int) {
 }
 
 func (p *pipe) Flush() { p.WriteHeader(http.StatusOK) }
+
+// CloseNotify is as the buffer's.
+func (p *pipe) CloseNotify() <-chan bool { return nil }
 
 func (p *pipe) Write(b []byte) (int, error) {
 	p.WriteHeader(http.StatusOK)

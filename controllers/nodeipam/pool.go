@@ -102,8 +102,8 @@ func (p *pool) touches(prefix netip.Prefix) (first, last uint64, ok bool) {
 // the network's prefix length and the part's.
 func (p *pool) index(addr netip.Addr) uint64 {
 	hi, lo := words(addr)
-	hi, lo = shiftRight(hi, lo, uint(addr.BitLen()-p.bits))
-	_ = hi // the index has at most 32 bits: those above are the network's
+	// The index has fewer than 64 bits; those above are the network's.
+	_, lo = shiftRight(hi, lo, uint(addr.BitLen()-p.bits))
 	return lo & (p.parts - 1)
 }
 

@@ -40,7 +40,7 @@ type Runtime interface {
 	// Start runs a created container.
 	Start(ctx context.Context, id string) error
 	// Signal sends a signal to a container's first process, "SIGTERM" as
-	// images and pods name it.
+	// images and pods name it; an empty name is the image's own stop signal.
 	Signal(ctx context.Context, id, signal string) error
 	// Kill kills all of a container's processes and waits until they are gone.
 	Kill(ctx context.Context, id string) error
@@ -250,6 +250,7 @@ type Image struct {
 	RepoDigests []string // names with digests
 	Size        int64    // bytes
 	User        string   // as the image names it, empty: root
+	StopSignal  string   // as the image names it, empty: SIGTERM
 }
 
 // Credentials for one registry.

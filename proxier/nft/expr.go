@@ -150,14 +150,25 @@ func Masquerade() expr.Any { return &expr.Masq{FullyRandom: true} }
 // DropPacket drops.
 func DropPacket() expr.Any { return &expr.Verdict{Kind: expr.VerdictDrop} }
 
-// Refuse answers that the port is unreachable: a client sees "connection refused".
-func (f Family) Refuse() expr.Any {
+// Refuse returns the rules that answer "connection refused". TCP gets a reset,
+// as the kernel sends only few ICMP errors a second to each client.
+func (f Family) Refuse() [][]expr.Any {
 	code := uint8(3) // ICMP port unreachable
 	if f == IP6 {
 		code = 4 // the same in ICMPv6
 	}
-	return &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code}
+	return [][]expr.Any{
+		{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: Reg0},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: Reg0, Data: []byte{unix.IPPROTO_TCP}},
+			&expr.Reject{Type: unix.NFT_REJECT_TCP_RST},
+		},
+		{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code}},
+	}
 }
+
+// Goto goes to the chain for good.
+func Goto(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain} }
 
 // Jump goes to the chain and comes back.
 func Jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }

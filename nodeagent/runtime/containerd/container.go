@@ -50,7 +50,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) (_ str
 	if err != nil {
 		return "", err
 	}
-	image, err := r.imageDetails(ctx, spec.Image)
+	image, imageID, err := r.imageDetails(ctx, spec.Image)
 	if err != nil {
 		return "", fmt.Errorf("create container %s: %w", spec.Name, err)
 	}
@@ -70,7 +70,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) (_ str
 	c := &container{
 		Container: runtime.Container{
 			ID: id, SandboxID: spec.SandboxID, PodUID: sandbox.UID, Name: spec.Name, Attempt: spec.Attempt, Kind: spec.Kind,
-			Hash: spec.Hash, Image: spec.Image, ImageID: image.id, LogPath: spec.LogPath, State: runtime.Created, CreatedAt: time.Now().UTC(),
+			Hash: spec.Hash, Image: spec.Image, ImageID: imageID, LogPath: spec.LogPath, State: runtime.Created, CreatedAt: time.Now().UTC(),
 		},
 		stdin: spec.Stdin, stdinOnce: spec.StdinOnce, tty: spec.TTY, done: make(chan struct{}),
 	}

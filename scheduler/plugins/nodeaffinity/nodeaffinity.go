@@ -43,7 +43,9 @@ func (Rule) PreFilter(t *plugins.Turn) (plugins.Check, *plugins.Rejection) {
 	return c, nil
 }
 
-type check struct{ affinity nodeaffinity.RequiredNodeAffinity }
+type check struct {
+	affinity nodeaffinity.RequiredNodeAffinity
+}
 
 // Filter implements plugins.Check.
 func (c check) Filter(n *cache.Node) *plugins.Rejection {
@@ -123,7 +125,9 @@ func (Rule) PreScore(t *plugins.Turn, _ []*cache.Node) plugins.Scorer {
 	return scorer{terms}
 }
 
-type scorer struct{ terms *nodeaffinity.PreferredSchedulingTerms }
+type scorer struct {
+	terms *nodeaffinity.PreferredSchedulingTerms
+}
 
 // Score implements plugins.Scorer.
 func (s scorer) Score(n *cache.Node) int64 { return s.terms.Score(n.Node) }

@@ -77,11 +77,11 @@ func (s *scorer) findDomains(nodes []*cache.Node) {
 
 // countAll counts the matching pods of all nodes, also of those not scored.
 func (s *scorer) countAll(t *plugins.Turn) {
-	any := false
+	zones := false
 	for _, of := range s.counts {
-		any = any || len(of) > 0
+		zones = zones || len(of) > 0
 	}
-	if !any {
+	if !zones {
 		return
 	}
 	in := newInclusion(t.Pod)

@@ -1,0 +1,242 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/component-helpers/storage/volume"
+	"k8s.io/utils/ptr"
+
+	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
+)
+
+// unset is printed for values that nobody chose.
+const unset = "<unset>"
+
+// PersistentVolumeClaim asks for storage.
+var PersistentVolumeClaim = api.Of[corev1.PersistentVolumeClaim]{
+	Group: corev1.GroupName, Version: "v1", Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims",
+	ShortNames: []string{"pvc"},
+
+	Default:        DefaultPersistentVolumeClaim,
+	PrepareCreate:  copyDataSource,
+	PrepareUpdate:  prepareClaimUpdate,
+	Validate:       validateClaim,
+	ValidateUpdate: validateClaimUpdate,
+	Warnings: func(c, _ *corev1.PersistentVolumeClaim) []string {
+		return PersistentVolumeClaimSpecWarnings(field.NewPath("spec"), &c.Spec)
+	},
+
+	Status: &api.Status[corev1.PersistentVolumeClaim]{
+		ResetOnCreate: func(c *corev1.PersistentVolumeClaim) {
+			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+		},
+		Validate: validateClaimStatus,
+	},
+
+	Columns: []api.Column[corev1.PersistentVolumeClaim]{
+		print.Name[corev1.PersistentVolumeClaim](),
+		{
+			Name: "Status", Description: corev1.PersistentVolumeClaimStatus{}.SwaggerDoc()["phase"],
+			Value: func(c *corev1.PersistentVolumeClaim) any {
+				if c.DeletionTimestamp != nil {
+					return "Terminating"
+				}
+				return string(c.Status.Phase)
+			},
+		},
+		{
+			Name: "Volume", Description: corev1.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeName"],
+			Value: func(c *corev1.PersistentVolumeClaim) any { return c.Spec.VolumeName },
+		},
+		{
+			Name: "Capacity", Description: corev1.PersistentVolumeClaimStatus{}.SwaggerDoc()["capacity"],
+			Value: func(c *corev1.PersistentVolumeClaim) any {
+				if c.Spec.VolumeName == "" {
+					return ""
+				}
+				return c.Status.Capacity.Storage().String()
+			},
+		},
+		{
+			Name: "Access Modes", Description: corev1.PersistentVolumeClaimStatus{}.SwaggerDoc()["accessModes"],
+			Value: func(c *corev1.PersistentVolumeClaim) any {
+				if c.Spec.VolumeName == "" {
+					return ""
+				}
+				return accessModes(c.Status.AccessModes)
+			},
+		},
+		{
+			Name: "StorageClass", Description: "StorageClass of the pvc",
+			Value: func(c *corev1.PersistentVolumeClaim) any { return volume.GetPersistentVolumeClaimClass(c) },
+		},
+		{
+			Name: "VolumeAttributesClass", Description: "VolumeAttributesClass of the pvc",
+			Value: func(c *corev1.PersistentVolumeClaim) any { return ptr.Deref(c.Spec.VolumeAttributesClassName, unset) },
+		},
+		print.Age[corev1.PersistentVolumeClaim](),
+		{
+			Name: "VolumeMode", Priority: 1, Description: corev1.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeMode"],
+			Value: func(c *corev1.PersistentVolumeClaim) any { return string(ptr.Deref(c.Spec.VolumeMode, unset)) },
+		},
+	},
+}
+
+// accessModes prints modes in short: "RWO,ROX".
+func accessModes(modes []corev1.PersistentVolumeAccessMode) string {
+	var parts []string
+	for _, m := range []struct {
+		mode  corev1.PersistentVolumeAccessMode
+		short string
+	}{
+		{corev1.ReadWriteOnce, "RWO"},
+		{corev1.ReadOnlyMany, "ROX"},
+		{corev1.ReadWriteMany, "RWX"},
+		{corev1.ReadWriteOncePod, "RWOP"},
+	} {
+		for _, has := range modes {
+			if has == m.mode {
+				parts = append(parts, m.short)
+				break
+			}
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// DefaultPersistentVolumeClaim fills what a claim, or the template of one,
+// leaves out.
+func DefaultPersistentVolumeClaim(c *corev1.PersistentVolumeClaim) {
+	if c.Status.Phase == "" {
+		c.Status.Phase = corev1.ClaimPending
+	}
+	if c.Spec.VolumeMode == nil {
+		c.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeFilesystem)
+	}
+	roundUp(c.Spec.Resources.Limits)
+	roundUp(c.Spec.Resources.Requests)
+	roundUp(c.Status.Capacity)
+}
+
+// copyDataSource keeps the two forms of the same reference alike.
+func copyDataSource(c *corev1.PersistentVolumeClaim) {
+	from, ref := c.Spec.DataSource, c.Spec.DataSourceRef
+	switch {
+	case from != nil && ref == nil:
+		c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: from.APIGroup, Kind: from.Kind, Name: from.Name}
+	case from == nil && ref != nil && ref.Namespace == nil && isVolumeSource(ref):
+		c.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ref.APIGroup, Kind: ref.Kind, Name: ref.Name}
+	}
+}
+
+// isVolumeSource tells the two kinds that the older form may refer to.
+func isVolumeSource(ref *corev1.TypedObjectReference) bool {
+	switch ptr.Deref(ref.APIGroup, "") {
+	case "":
+		return ref.Kind == "PersistentVolumeClaim"
+	case "snapshot.storage.k8s.io":
+		return ref.Kind == "VolumeSnapshot"
+	}
+	return false
+}
+
+func prepareClaimUpdate(c, old *corev1.PersistentVolumeClaim) {
+	copyDataSource(old)
+	copyDataSource(c)
+}
+
+// ValidatePersistentVolumeClaimSpec checks the spec of a claim.
+func ValidatePersistentVolumeClaimSpec(spec *corev1.PersistentVolumeClaimSpec, fld *field.Path) field.ErrorList {
+	var e validate.Errors
+	e.Add(validateClaimSpec(spec, fld))
+	from, ref := spec.DataSource, spec.DataSourceRef
+	if ref != nil && ptr.Deref(ref.Namespace, "") != "" {
+		e.DNSLabel(fld.Child("dataSourceRef", "namespace"), *ref.Namespace)
+	}
+	if from != nil && ref != nil &&
+		(from.Kind != ref.Kind || from.Name != ref.Name || ptr.Deref(from.APIGroup, "") != ptr.Deref(ref.APIGroup, "")) {
+		e.Invalid(fld, fld.Child("dataSource"), "must match dataSourceRef")
+	}
+	return e.List()
+}
+
+// PersistentVolumeClaimSpecWarnings warns of a size that storage cannot have.
+func PersistentVolumeClaimSpecWarnings(fld *field.Path, spec *corev1.PersistentVolumeClaimSpec) []string {
+	var warnings []string
+	for _, l := range []struct {
+		name string
+		list corev1.ResourceList
+	}{{"requests", spec.Resources.Requests}, {"limits", spec.Resources.Limits}} {
+		if q, there := l.list[corev1.ResourceStorage]; there && q.MilliValue()%1000 != 0 {
+			warnings = append(warnings, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer",
+				fld.Child("resources", l.name).Key(string(corev1.ResourceStorage)), q.String()))
+		}
+	}
+	return warnings
+}
+
+func validateClaim(c *corev1.PersistentVolumeClaim) field.ErrorList {
+	return ValidatePersistentVolumeClaimSpec(&c.Spec, field.NewPath("spec"))
+}
+
+// validateClaimUpdate lets a volume be bound to the claim once, a class be
+// chosen where none was, and what is bound grow.
+func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
+	var e validate.Errors
+	now, was := c.Spec.DeepCopy(), old.Spec.DeepCopy()
+	if was.VolumeName == "" {
+		was.VolumeName = now.VolumeName
+	}
+	if _, annotated := old.Annotations[corev1.BetaStorageClassAnnotation]; was.StorageClassName == nil && !annotated {
+		was.StorageClassName = now.StorageClassName
+	}
+	if c.Status.Phase == corev1.ClaimBound && now.Resources.Requests != nil {
+		now.Resources.Requests[corev1.ResourceStorage] = was.Resources.Requests[corev1.ResourceStorage]
+	}
+	now.VolumeAttributesClassName = was.VolumeAttributesClassName
+	if !apiequality.Semantic.DeepEqual(now, was) {
+		e.Forbidden(field.NewPath("spec"), fmt.Sprintf("spec is immutable after creation except resources.requests "+
+			"and volumeAttributesClassName for bound claims\n%v", diff.Diff(*was, *now)))
+	}
+	newSize, oldSize, actual := c.Spec.Resources.Requests.Storage(), old.Spec.Resources.Requests.Storage(), old.Status.Capacity.Storage()
+	if newSize.Cmp(*oldSize) < 0 && newSize.Cmp(*actual) <= 0 {
+		e.Forbidden(field.NewPath("spec", "resources", "requests", "storage"), "field can not be less than status.capacity")
+	}
+	e.Add(apivalidation.ValidateImmutableField(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode")))
+	if ptr.Deref(old.Spec.VolumeAttributesClassName, "") != "" && c.Spec.VolumeAttributesClassName == nil {
+		e.Forbidden(field.NewPath("spec", "volumeAttributesClassName"), "update from non-nil value to nil is forbidden")
+	}
+	return e.List()
+}
+
+func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
+	var e validate.Errors
+	fld := field.NewPath("status")
+	checkPositiveList(&e, c.Status.Capacity, fld.Child("capacity"))
+	checkPositiveList(&e, c.Status.AllocatedResources, fld.Child("allocatedResources"))
+	return e.List()
+}
+
+// checkPositiveList checks the names of resources and that there is some.
+func checkPositiveList(e *validate.Errors, list corev1.ResourceList, fld *field.Path) {
+	for _, name := range validate.Keys(list) {
+		p := fld.Key(string(name))
+		e.ResourceName(p, name)
+		checkPositive(e, list[name], p)
+	}
+}
+
+func checkPositive(e *validate.Errors, q resource.Quantity, fld *field.Path) {
+	if q.Sign() <= 0 {
+		e.Invalid(fld, q.String(), validate.NotPositive)
+	}
+}

@@ -1,0 +1,66 @@
+package core
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/skiffcluster/skiff/api/validate"
+)
+
+// validateClaimSpec checks the claim that an ephemeral volume becomes.
+func validateClaimSpec(spec *corev1.PersistentVolumeClaimSpec, fld *field.Path) field.ErrorList {
+	var e validate.Errors
+	modes := fld.Child("accessModes")
+	if len(spec.AccessModes) == 0 {
+		e.Required(modes, "at least 1 access mode is required")
+	}
+	e.Add(metav1validation.ValidateLabelSelector(spec.Selector, metav1validation.LabelSelectorValidationOptions{}, fld.Child("selector")))
+	for _, m := range spec.AccessModes {
+		validate.Enum(&e, modes, m, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)
+	}
+	if len(spec.AccessModes) > 1 && slices.Contains(spec.AccessModes, corev1.ReadWriteOncePod) &&
+		slices.ContainsFunc(spec.AccessModes, func(m corev1.PersistentVolumeAccessMode) bool { return m != corev1.ReadWriteOncePod }) {
+		e.Forbidden(modes, "may not use ReadWriteOncePod with other access modes")
+	}
+	at := fld.Child("resources").Key(string(corev1.ResourceStorage))
+	if q, set := spec.Resources.Requests[corev1.ResourceStorage]; !set {
+		e.Required(at, "")
+	} else {
+		e.ResourceValue(at, corev1.ResourceStorage, q)
+		if q.Sign() <= 0 {
+			e.Invalid(at, q.String(), validate.NotPositive)
+		}
+	}
+	if c := spec.StorageClassName; c != nil && *c != "" {
+		e.Name(fld.Child("storageClassName"), *c, apivalidation.NameIsDNSSubdomain)
+	}
+	if m := spec.VolumeMode; m != nil {
+		validate.Enum(&e, fld.Child("volumeMode"), *m, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
+	}
+	if s := spec.DataSource; s != nil {
+		checkDataSource(&e, fld.Child("dataSource"), s.APIGroup, s.Kind, s.Name)
+	}
+	if s := spec.DataSourceRef; s != nil {
+		checkDataSource(&e, fld.Child("dataSourceRef"), s.APIGroup, s.Kind, s.Name)
+	}
+	if c := spec.VolumeAttributesClassName; c != nil && *c != "" {
+		e.Name(fld.Child("volumeAttributesClassName"), *c, apivalidation.NameIsDNSSubdomain)
+	}
+	return e.List()
+}
+
+// checkDataSource checks what a new volume is filled from.
+func checkDataSource(e *validate.Errors, p *field.Path, group *string, kind, name string) {
+	e.Text(p.Child("name"), name)
+	e.Text(p.Child("kind"), kind)
+	if (group == nil || *group == "") && kind != "PersistentVolumeClaim" {
+		e.Invalid(p, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
+	}
+	if group != nil && *group != "" {
+		e.DNSSubdomain(p.Child("apiGroup"), *group)
+	}
+}

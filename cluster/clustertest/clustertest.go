@@ -1,0 +1,50 @@
+package clustertest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skiffcluster/skiff/cluster"
+)
+
+// startTimeout is how long a start may take on a machine that is busy with
+// other tests.
+const startTimeout = time.Minute
+
+// Cluster is a cluster that ends with its test.
+type Cluster struct {
+	*cluster.Cluster
+	client client.Client
+}
+
+// New starts a cluster of API server, controllers, scheduler and one simulated
+// node.
+func New(t testing.TB) *Cluster { return With(t, cluster.Config{}) }
+
+// APIServer starts an API server and nothing else: no controller acts on what
+// the test creates.
+func APIServer(t testing.TB) *Cluster { return With(t, cluster.Config{}) }
+
+// With starts the cluster that config says.
+func With(t testing.TB, config cluster.Config) *Cluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	c, err := cluster.Start(ctx, config)
+	if err != nil {
+		t.Fatalf("start cluster: %v", err)
+	}
+	t.Cleanup(c.Stop)
+	k, err := client.New(c.RESTConfig(), client.Options{Scheme: scheme.Scheme})
+	if err != nil {
+		t.Fatalf("client of the cluster: %v", err)
+	}
+	return &Cluster{Cluster: c, client: k}
+}
+
+// Client has all rights. It does not cache: it reads what was written.
+func (c *Cluster) Client() client.Client { return c.client }

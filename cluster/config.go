@@ -1,0 +1,49 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/skiffcluster/skiff/apiserver"
+)
+
+// Config says what cluster to start. Its zero value is a test cluster: data in
+// a temporary directory without fsync, reached in-process.
+type Config struct {
+	// Name is the cluster's, in kubeconfigs. Default "skiff".
+	Name string
+	// DataDir keeps the cluster's data; empty: a temporary directory that Stop
+	// removes.
+	DataDir string
+	// Listen is where the API is served by HTTPS, "127.0.0.1:0" for any free
+	// port; empty: in-process only.
+	Listen string
+	// ServerNames are further names and addresses that clients know the API
+	// server by.
+	ServerNames []string
+	// ClusterDomain is what service names end in. Default "cluster.local".
+	ClusterDomain string
+	// ClusterCIDR is what pods' addresses are from. Default 10.244.0.0/16.
+	ClusterCIDR string
+	// Progress is told of each step of the start.
+	Progress func(Step)
+
+	APIServer apiserver.Config
+}
+
+// Step is a part of the start that has ended.
+type Step struct {
+	Name string
+	Took time.Duration
+	Err  error
+}
+
+func (c *Config) complete() {
+	for v, d := range map[*string]string{
+		&c.Name: "skiff", &c.ClusterDomain: "cluster.local", &c.ClusterCIDR: "10.244.0.0/16",
+		&c.APIServer.ServiceClusterIPRange: "10.96.0.0/12",
+	} {
+		if *v == "" {
+			*v = d
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package probe
+
+func setLinger(uintptr) error { return nil }

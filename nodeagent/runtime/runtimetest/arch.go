@@ -1,0 +1,5 @@
+package runtimetest
+
+import "runtime"
+
+const goarch = runtime.GOARCH

@@ -1,0 +1,29 @@
+package ipvs_test
+
+import (
+	"testing"
+
+	"github.com/skiffcluster/skiff/proxier/backend"
+	"github.com/skiffcluster/skiff/proxier/backend/backendtest"
+	"github.com/skiffcluster/skiff/proxier/ipvs"
+)
+
+func TestBackend(t *testing.T) {
+	if !ipvs.Available() {
+		t.Skip("this kernel has no IPVS; hack/ipvs-kernel/test.sh runs these tests in one that has")
+	}
+	backendtest.Run(t, backendtest.Options{
+		Open: func(t testing.TB, cfg backend.Config) backend.Backend {
+			b, err := ipvs.Open(ipvs.Config{Config: cfg})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		},
+		Sabotage: func(t testing.TB) {
+			if err := ipvs.Cleanup(""); err != nil {
+				t.Fatal(err)
+			}
+		},
+	})
+}

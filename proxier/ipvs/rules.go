@@ -1,0 +1,131 @@
+package ipvs
+
+import (
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiffcluster/skiff/proxier/backend"
+	"github.com/skiffcluster/skiff/proxier/firewall"
+	"github.com/skiffcluster/skiff/proxier/model"
+	"github.com/skiffcluster/skiff/proxier/nft"
+)
+
+// TableName is the name of our tables.
+const TableName = "skiff-ipvs"
+
+// table is what nftables does around IPVS in one family. IPVS takes packets
+// after INPUT and, from the node itself, early in OUTPUT: we mark while they
+// still carry the service's address and masquerade after.
+type table struct {
+	nft.Family
+	ref nft.Table
+	fw  *firewall.Firewall
+
+	served                 *nft.Set // places that have a virtual server
+	nodePorts              *nft.Set // the same for node ports; also tells a later process which were ours
+	masqElsewhere          *nft.Set // places whose clients are masqueraded unless they are pods
+	masqAlways             *nft.Set
+	masqNodePorts          *nft.Set
+	silent, silentNodePort *nft.Set // policy Local without an endpoint here
+}
+
+func newTable(family nft.Family, cfg backend.Config) *table {
+	t := &table{Family: family, ref: nft.Table{Family: family, Name: TableName}}
+	t.fw = firewall.New(t.ref, cfg)
+	byPlace := func(name string) *nft.Set {
+		return &nft.Set{Table: t.ref, Name: name, Key: []nft.Type{family.Addr(), nft.Proto, nft.Service}}
+	}
+	byPort := func(name string) *nft.Set {
+		return &nft.Set{Table: t.ref, Name: name, Key: []nft.Type{nft.Proto, nft.Service}}
+	}
+	t.served, t.nodePorts = byPlace("served"), byPort("nodeports")
+	t.masqElsewhere, t.masqAlways, t.masqNodePorts = byPlace("masquerade-elsewhere"), byPlace("masquerade"), byPort("masquerade-nodeports")
+	t.silent, t.silentNodePort = byPlace("silent"), byPort("silent-nodeports")
+	return t
+}
+
+func (t *table) layout() nft.Layout {
+	return nft.Layout{
+		Table: t.ref,
+		Sets: append(t.fw.Sets(), t.served, t.nodePorts, t.masqElsewhere, t.masqAlways, t.masqNodePorts,
+			t.silent, t.silentNodePort),
+		Chains: append(t.fw.Chains(), t.chains()...),
+	}
+}
+
+func (t *table) chains() []*nft.Chain {
+	place, port := t.Dest(nft.Reg0), nft.ProtoDport(nft.Reg0)
+	mark := nft.OrMark(firewall.MasqueradeMark)
+	services := &nft.Chain{Name: "services", Rules: [][]expr.Any{
+		nft.Rule(place, nft.In(t.silent, nft.Reg0, false), nft.DropPacket()),
+		nft.Rule(place, nft.In(t.masqAlways, nft.Reg0, false), mark),
+	}}
+	if elsewhere := t.fw.FromElsewhere(); elsewhere != nil {
+		services.Rules = append(services.Rules, nft.Rule(elsewhere, place, nft.In(t.masqElsewhere, nft.Reg0, false), mark))
+	}
+	for _, match := range t.fw.NodePortAddress() {
+		services.Rules = append(services.Rules,
+			nft.Rule(match, port, nft.In(t.silentNodePort, nft.Reg0, false), nft.DropPacket()),
+			nft.Rule(match, port, nft.In(t.masqNodePorts, nft.Reg0, false), mark))
+	}
+	const beforeIPVS = -105 // OUTPUT: -99
+	return []*nft.Chain{
+		services,
+		{
+			Name:  "services-prerouting",
+			Hook:  &nft.Hook{Type: "filter", Num: unix.NF_INET_PRE_ROUTING, Priority: beforeIPVS},
+			Rules: [][]expr.Any{nft.Rule(nft.CtNew(), nft.Jump(services.Name))},
+		},
+		{
+			Name: "services-output",
+			Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_OUT, Priority: beforeIPVS},
+			Rules: [][]expr.Any{
+				nft.Rule(nft.CtNew(), nft.Jump(services.Name)),
+				// The node's own packets have the service's address as their source too.
+				nft.Rule(nft.CtNew(), place, nft.In(t.served, nft.Reg0, false), mark),
+			},
+		},
+		{
+			Name: "unused-input",
+			Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_IN},
+			// A service's address is the node's own here: without this the node's
+			// own ports would answer on it.
+			Rules: [][]expr.Any{nft.Rule(nft.CtNew(), place, nft.In(t.fw.Addresses, nft.Reg0, false),
+				nft.In(t.served, nft.Reg0, true), firewall.Refuse())},
+		},
+	}
+}
+
+// entries returns the elements that a port of a service needs.
+func (t *table) entries(p *model.Port) []nft.Entry {
+	out := t.fw.Entries(p)
+	for i := range p.Frontends {
+		f := &p.Frontends[i]
+		add := func(set *nft.Set, key []byte) {
+			out = append(out, nft.Entry{Set: set, Element: nft.Element{Key: key}})
+		}
+		silent := len(p.Outside(f)) == 0 && !p.Refused(f)
+		if f.Kind == model.NodePort {
+			key := firewall.PortKey(p.Protocol, f.Port)
+			add(t.nodePorts, key)
+			switch {
+			case silent:
+				add(t.silentNodePort, key)
+			case !f.Local:
+				add(t.masqNodePorts, key)
+			}
+			continue
+		}
+		key := firewall.PlaceKey(f.Addr, p.Protocol, f.Port)
+		add(t.served, key)
+		switch {
+		case silent:
+			add(t.silent, key)
+		case f.Kind == model.ClusterIP:
+			add(t.masqElsewhere, key)
+		case !f.Local:
+			add(t.masqAlways, key)
+		}
+	}
+	return out
+}

@@ -1,0 +1,118 @@
+package nftables
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/skiffcluster/skiff/proxier/backend"
+	"github.com/skiffcluster/skiff/proxier/conntrack"
+	"github.com/skiffcluster/skiff/proxier/model"
+	"github.com/skiffcluster/skiff/proxier/nft"
+)
+
+// Backend balances in nftables.
+type Backend struct {
+	cfg    backend.Config
+	conn   *nft.Conn
+	store  *nft.Store
+	tables map[corev1.IPFamily]*table
+	ids    poolIDs
+	given  map[string]*model.Service
+	stale  conntrack.Cleaner
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+// Open connects to the kernel; it fails where nftables is missing. Nothing is
+// written before the first Apply.
+func Open(cfg backend.Config) (*Backend, error) {
+	conn, err := nft.Open(cfg.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{
+		cfg:  cfg,
+		conn: conn,
+		tables: map[corev1.IPFamily]*table{
+			corev1.IPv4Protocol: newTable(nft.IP, cfg),
+			corev1.IPv6Protocol: newTable(nft.IP6, cfg),
+		},
+		ids:   poolIDs{byName: map[poolName]uint32{}, taken: map[uint32]bool{}},
+		given: map[string]*model.Service{},
+		stale: conntrack.Cleaner{NetNS: cfg.NetNS},
+	}
+	b.store = nft.NewStore(conn, b.tables[corev1.IPv4Protocol].layout(), b.tables[corev1.IPv6Protocol].layout())
+	return b, nil
+}
+
+// Apply implements backend.Backend.
+func (b *Backend) Apply(_ context.Context, changes []model.Change) error {
+	var before, after []nft.Entry
+	picks := map[pick]bool{}
+	chains := map[nft.Table][]*nft.Chain{}
+	for _, c := range changes {
+		old := b.given[c.Key]
+		before = b.append(before, old, func(*table, pick) {})
+		if old != nil && c.Service == nil {
+			b.ids.forget(c.Key, old.Ports)
+		}
+		b.stale.Note(old, c.Service)
+	}
+	for _, c := range changes {
+		after = b.append(after, c.Service, func(t *table, p pick) {
+			if !picks[p] {
+				picks[p] = true
+				for _, t := range b.tables {
+					chains[t.ref] = append(chains[t.ref], t.pickChain(p))
+				}
+			}
+		})
+		if c.Service == nil {
+			delete(b.given, c.Key)
+		} else {
+			b.given[c.Key] = c.Service
+		}
+	}
+	if err := b.store.Update(before, after, chains); err != nil {
+		return fmt.Errorf("write nftables for %d services: %w", len(changes), err)
+	}
+	return b.stale.Clean()
+}
+
+func (b *Backend) append(out []nft.Entry, s *model.Service, need func(*table, pick)) []nft.Entry {
+	if s == nil {
+		return out
+	}
+	for i := range s.Ports {
+		t := b.tables[s.Ports[i].Family]
+		out = append(out, t.entries(s.Key, &s.Ports[i], &b.ids, func(p pick) { need(t, p) })...)
+	}
+	return out
+}
+
+// Check implements backend.Backend.
+func (b *Backend) Check(context.Context) (int, error) {
+	n, err := b.store.Check()
+	if err != nil {
+		return n, fmt.Errorf("check nftables: %w", err)
+	}
+	return n, b.stale.Clean()
+}
+
+// Close implements backend.Backend.
+func (b *Backend) Close() error { return b.conn.Close() }
+
+// Cleanup removes our tables from the network namespace at path.
+func Cleanup(path string) error {
+	conn, err := nft.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := nft.Remove(conn, nft.Table{Family: nft.IP, Name: TableName}, nft.Table{Family: nft.IP6, Name: TableName}); err != nil {
+		return fmt.Errorf("remove tables %s: %w", TableName, err)
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// lead schedules whenever this scheduler holds the Lease. Having lost it, it
+// competes again: its caches are still right.
+func (s *Scheduler) lead(ctx context.Context) error {
+	identity := s.cfg.Identity
+	if identity == "" {
+		identity = "skiff-scheduler_" + string(uuid.NewUUID())
+	}
+	var term sync.Mutex
+	for ctx.Err() == nil {
+		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+			Lock: &resourcelock.LeaseLock{
+				LeaseMeta:  metav1.ObjectMeta{Namespace: s.cfg.LeaseNamespace, Name: s.cfg.LeaseName},
+				Client:     s.client.CoordinationV1(),
+				LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+			},
+			LeaseDuration:   s.cfg.LeaseDuration,
+			RenewDeadline:   s.cfg.RenewDeadline,
+			RetryPeriod:     s.cfg.RetryPeriod,
+			ReleaseOnCancel: true,
+			Name:            s.cfg.LeaseName,
+			Callbacks: leaderelection.LeaderCallbacks{
+				OnStartedLeading: func(ctx context.Context) {
+					// The elector does not wait for this function; a term must
+					// not begin before the last one's loop has ended.
+					term.Lock()
+					defer term.Unlock()
+					s.loop(ctx)
+				},
+				OnStoppedLeading: func() {},
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("scheduler: leader election: %w", err)
+		}
+		elector.Run(ctx)
+	}
+	term.Lock()
+	defer term.Unlock()
+	return nil
+}
