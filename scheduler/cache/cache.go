@@ -149,12 +149,16 @@ func (c *Cache) Update(s *Snapshot) {
 		}
 		affinity = affinity || len(to.WithAffinity)+len(e.node.WithAffinity) > 0
 		to.copyFrom(&e.node)
+		if s.order == c.order {
+			s.changes.add(to.Index)
+		}
 	}
 	clear(c.dirty)
 	c.dirty = c.dirty[:0]
 	if s.order != c.order {
 		s.order = c.order
 		s.list()
+		s.changes.base, s.changes.log = s.changes.end(), s.changes.log[:0]
 		affinity = true
 	}
 	if affinity {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -61,6 +62,8 @@ const anyAddress = "0.0.0.0"
 
 // Term is an affinity term, ready to be matched.
 type Term struct {
+	// Key is equal for terms that select the same pods in the same domains.
+	Key               string
 	TopologyKey       string
 	Selector          labels.Selector
 	Namespaces        []string
@@ -217,6 +220,10 @@ func newTerm(pod *corev1.Pod, in *corev1.PodAffinityTerm) (Term, error) {
 		}
 	} else if len(in.Namespaces) == 0 {
 		t.Namespaces = []string{pod.Namespace}
+	}
+	t.Key = t.TopologyKey + "\x00" + t.Selector.String() + "\x00" + strings.Join(t.Namespaces, ",")
+	if t.NamespaceSelector != nil {
+		t.Key += "\x00" + t.NamespaceSelector.String() + "\x00"
 	}
 	return t, nil
 }

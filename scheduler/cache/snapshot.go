@@ -19,6 +19,11 @@ type Snapshot struct {
 
 	byName map[string]*Node
 	order  uint64 // the cache's order that Nodes was made for
+
+	changes changes
+	tallies map[string]*Tally
+	uses    uint64
+	anti    antiTerms
 }
 
 // Node gives a node by name, or nil.

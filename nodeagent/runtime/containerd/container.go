@@ -23,6 +23,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
 	"github.com/containerd/typeurl/v2"
 	"github.com/moby/sys/signal"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -254,7 +255,7 @@ func (r *Runtime) Signal(ctx context.Context, id, name string) error {
 		sig = parsed
 	}
 	_, err := r.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(sig)})
-	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+	if err = errgrpc.ToNative(err); err != nil && !gone(err) {
 		return fmt.Errorf("signal container: %w", err)
 	}
 	return nil
@@ -268,10 +269,10 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 		return err
 	}
 	_, err = r.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(unix.SIGKILL), All: true})
-	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+	if err = errgrpc.ToNative(err); err != nil && !gone(err) {
 		return fmt.Errorf("kill container: %w", err)
 	}
-	if errdefs.IsNotFound(err) {
+	if err != nil {
 		// The task is gone or was never there. If its end was lost, record it.
 		r.recordExit(ctx, c, exit{code: exitUnknown, at: time.Now()})
 	}
@@ -342,6 +343,12 @@ func (r *Runtime) removeRecord(ctx context.Context, id string) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// gone says that a task is not there any more, or that its shim went while it
+// was asked: its last container has ended.
+func gone(err error) bool {
+	return errdefs.IsNotFound(err) || strings.Contains(err.Error(), ttrpc.ErrClosed.Error())
 }
 
 func notFound(err error) error {

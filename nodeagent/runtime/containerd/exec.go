@@ -49,6 +49,10 @@ func (r *Runtime) Exec(ctx context.Context, id string, e runtime.Exec) (int, err
 	if err != nil {
 		return 0, err
 	}
+	if e.Stdin != nil {
+		// The shim keeps stdin open until it is told.
+		e.Stdin = &closingReader{Reader: e.Stdin, end: func() { r.closeIO(ctx, id, execID) }}
+	}
 	streams, err := r.execIO(execID, e)
 	if err != nil {
 		return 0, err
@@ -84,6 +88,26 @@ func (r *Runtime) Exec(ctx context.Context, id string, e runtime.Exec) (int, err
 	}
 	streams.Wait() // all output is with the caller
 	return int(result.ExitStatus), nil
+}
+
+// closingReader calls end when the stream ends.
+type closingReader struct {
+	io.Reader
+	once sync.Once
+	end  func()
+}
+
+func (c *closingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if err != nil {
+		c.once.Do(c.end)
+	}
+	return n, err
+}
+
+// closeIO closes a process's stdin; it may have ended already.
+func (r *Runtime) closeIO(ctx context.Context, id, execID string) {
+	_, _ = r.tasks.CloseIO(ctx, &tasksapi.CloseIORequest{ContainerID: id, ExecID: execID, Stdin: true})
 }
 
 func (r *Runtime) running(id string) error {
@@ -171,6 +195,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, s runtime.Streams) erro
 			_, err := io.Copy(in, s.Stdin)
 			if err == nil && c.stdinOnce {
 				o.closeStdin()
+				r.closeIO(ctx, id, "")
 			}
 		}()
 	}
@@ -182,7 +207,8 @@ func (r *Runtime) Attach(ctx context.Context, id string, s runtime.Streams) erro
 	}
 }
 
-// openStdin opens the container's stdin; it stays open for who attaches later.
+// openStdin opens the container's stdin. The shim has it open as well, so that
+// it outlives whoever is attached, and this agent.
 func (o *output) openStdin() (*os.File, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

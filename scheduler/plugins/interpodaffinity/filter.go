@@ -2,6 +2,7 @@ package interpodaffinity
 
 import (
 	"maps"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -28,74 +29,164 @@ type Rule struct {
 // Name implements plugins.Filter.
 func (*Rule) Name() string { return Name }
 
-// domain is one value of one topology key: "the zone a".
-type domain struct{ key, value string }
-
-// counts are how many pods in each domain match.
-type counts map[domain]int64
-
-// check counts, once for the pod, what its nodes are then judged by.
+// check holds what the pod's nodes are judged by.
 type check struct {
 	rule *Rule
 	pod  *cache.Pod
-	// mine and against count the pods that match the pod's affinity terms (all
-	// of them) and its anti-affinity terms (each). theirs counts the pods
-	// whose anti-affinity matches the pod.
-	mine, against, theirs counts
+	// mine and against count, for each of the pod's affinity and anti-affinity
+	// terms, the pods in each domain: those that match all affinity terms, and
+	// those that match the one anti-affinity term.
+	mine, against []count
+	// theirs are the anti-affinity terms of other pods that match the pod, by
+	// the term's key.
+	theirs map[string]theirs
+	// near is how many pods there are that match all affinity terms.
+	near int64
+}
+
+// count is a tally with the changes of pods that are tried out.
+type count struct {
+	tally *cache.Tally
+	delta map[string]int64
+}
+
+type theirs struct {
+	topologyKey string
+	domains     map[string]int64
+	delta       map[string]int64
 }
 
 // PreFilter implements plugins.Filter.
 func (r *Rule) PreFilter(t *plugins.Turn) (plugins.Check, *plugins.Rejection) {
-	c := &check{rule: r, pod: t.Pod, mine: counts{}, against: counts{}, theirs: counts{}}
-	for _, n := range t.Snapshot.WithAntiAffinity {
-		for _, p := range n.WithAntiAffinity {
-			c.countTheirs(p, n, 1)
-		}
+	p := t.Pod
+	c := &check{rule: r, pod: p}
+	if len(t.Snapshot.WithAntiAffinity) > 0 {
+		c.findTheirs(t.Snapshot)
 	}
-	if len(t.Pod.Affinity)+len(t.Pod.AntiAffinity) == 0 {
+	if len(p.Affinity)+len(p.AntiAffinity) == 0 {
 		if len(c.theirs) == 0 {
 			return nil, nil
 		}
 		return c, nil
 	}
-	for _, n := range t.Snapshot.Nodes {
-		for _, p := range n.Pods {
-			c.countMine(p, n, 1)
+	key := affinityKey(p)
+	for i := range p.Affinity {
+		of := t.Snapshot.Tally(cache.TallySpec{
+			Key: join("affinity", key, p.Affinity[i].TopologyKey), Domain: p.Affinity[i].TopologyKey,
+			Pod: func(q *cache.Pod) bool { return c.matchesAll(q.Pod) },
+		})
+		c.near += of.Pods()
+		c.mine = append(c.mine, count{tally: of})
+	}
+	for i := range p.AntiAffinity {
+		term := &p.AntiAffinity[i]
+		key := join("anti", term.Key)
+		if !lasting(term) {
+			key = ""
 		}
+		c.against = append(c.against, count{tally: t.Snapshot.Tally(cache.TallySpec{
+			Key: key, Domain: term.TopologyKey,
+			Pod: func(q *cache.Pod) bool { return term.Matches(q.Pod, r.Namespace) },
+		})})
 	}
 	return c, nil
 }
 
+func (c *check) findTheirs(s *cache.Snapshot) {
+	for key, at := range s.AntiTerms() {
+		if at.Term.Matches(c.pod.Pod, c.rule.Namespace) {
+			if c.theirs == nil {
+				c.theirs = map[string]theirs{}
+			}
+			c.theirs[key] = theirs{topologyKey: at.Term.TopologyKey, domains: at.Domains}
+		}
+	}
+}
+
+// lasting tells whether what a term matches depends on pods alone; labels of
+// namespaces may change.
+func lasting(t *cache.Term) bool { return t.NamespaceSelector == nil || t.NamespaceSelector.Empty() }
+
+// affinityKey names what matches all of the pod's affinity terms; empty when
+// it cannot be kept.
+func affinityKey(p *cache.Pod) string {
+	keys := make([]string, 0, len(p.Affinity))
+	for i := range p.Affinity {
+		if !lasting(&p.Affinity[i]) {
+			return ""
+		}
+		keys = append(keys, p.Affinity[i].Key)
+	}
+	return strings.Join(keys, "\x01")
+}
+
+// join makes a tally's key of parts, empty when any is.
+func join(parts ...string) string {
+	for _, p := range parts {
+		if p == "" {
+			return ""
+		}
+	}
+	return strings.Join(parts, "\x02")
+}
+
 // Count implements plugins.PodCheck.
 func (c *check) Count(p *cache.Pod, n *cache.Node, sign int) {
-	c.countTheirs(p, n, int64(sign))
-	c.countMine(p, n, int64(sign))
+	for i := range p.AntiAffinity {
+		term := &p.AntiAffinity[i]
+		domain, ok := n.Labels[term.TopologyKey]
+		if !ok || !term.Matches(c.pod.Pod, c.rule.Namespace) {
+			continue
+		}
+		at := c.theirs[term.Key]
+		at.topologyKey = term.TopologyKey
+		add(&at.delta, domain, sign)
+		if c.theirs == nil {
+			c.theirs = map[string]theirs{}
+		}
+		c.theirs[term.Key] = at
+	}
+	if c.matchesAll(p.Pod) {
+		for i := range c.mine {
+			if domain, ok := n.Labels[c.pod.Affinity[i].TopologyKey]; ok {
+				add(&c.mine[i].delta, domain, sign)
+				c.near += int64(sign)
+			}
+		}
+	}
+	for i := range c.against {
+		term := &c.pod.AntiAffinity[i]
+		if domain, ok := n.Labels[term.TopologyKey]; ok && term.Matches(p.Pod, c.rule.Namespace) {
+			add(&c.against[i].delta, domain, sign)
+		}
+	}
+}
+
+func add(delta *map[string]int64, domain string, sign int) {
+	if *delta == nil {
+		*delta = map[string]int64{}
+	}
+	(*delta)[domain] += int64(sign)
 }
 
 // Clone implements plugins.PodCheck.
 func (c *check) Clone() plugins.PodCheck {
-	return &check{rule: c.rule, pod: c.pod, mine: maps.Clone(c.mine), against: maps.Clone(c.against), theirs: maps.Clone(c.theirs)}
+	d := *c
+	d.mine, d.against = cloneCounts(c.mine), cloneCounts(c.against)
+	d.theirs = maps.Clone(c.theirs)
+	for key, at := range d.theirs {
+		at.delta = maps.Clone(at.delta)
+		d.theirs[key] = at
+	}
+	return &d
 }
 
-func (c *check) countTheirs(p *cache.Pod, n *cache.Node, by int64) {
-	for i := range p.AntiAffinity {
-		if term := &p.AntiAffinity[i]; term.Matches(c.pod.Pod, c.rule.Namespace) {
-			c.theirs.add(n, term.TopologyKey, by)
-		}
+func cloneCounts(in []count) []count {
+	out := make([]count, len(in))
+	for i, c := range in {
+		out[i] = count{tally: c.tally, delta: maps.Clone(c.delta)}
 	}
-}
-
-func (c *check) countMine(p *cache.Pod, n *cache.Node, by int64) {
-	if c.matchesAll(p.Pod) {
-		for i := range c.pod.Affinity {
-			c.mine.add(n, c.pod.Affinity[i].TopologyKey, by)
-		}
-	}
-	for i := range c.pod.AntiAffinity {
-		if term := &c.pod.AntiAffinity[i]; term.Matches(p.Pod, c.rule.Namespace) {
-			c.against.add(n, term.TopologyKey, by)
-		}
-	}
+	return out
 }
 
 // matchesAll tells whether a pod is one that the pod wants to be near to.
@@ -108,16 +199,13 @@ func (c *check) matchesAll(p *corev1.Pod) bool {
 	return len(c.pod.Affinity) > 0
 }
 
-func (c counts) add(n *cache.Node, key string, by int64) {
-	value, ok := n.Labels[key]
-	if !ok {
-		return
+// at gives the pods in the node's domain; ok is false when it is in none.
+func (c *count) at(n *cache.Node) (pods int64, ok bool) {
+	domain, _ := c.tally.At(n)
+	if domain == nil {
+		return 0, false
 	}
-	d := domain{key, value}
-	c[d] += by
-	if c[d] == 0 {
-		delete(c, d)
-	}
+	return domain.Pods + c.delta[domain.Name], true
 }
 
 // Filter implements plugins.Check.
@@ -125,19 +213,14 @@ func (c *check) Filter(n *cache.Node) *plugins.Rejection {
 	if !c.affinitySatisfied(n) {
 		return noAffinity
 	}
-	if len(c.against) > 0 {
-		for i := range c.pod.AntiAffinity {
-			key := c.pod.AntiAffinity[i].TopologyKey
-			if value, ok := n.Labels[key]; ok && c.against[domain{key, value}] > 0 {
-				return antiAffinity
-			}
+	for i := range c.against {
+		if pods, _ := c.against[i].at(n); pods > 0 {
+			return antiAffinity
 		}
 	}
-	if len(c.theirs) > 0 {
-		for key, value := range n.Labels {
-			if c.theirs[domain{key, value}] > 0 {
-				return existing
-			}
+	for _, at := range c.theirs {
+		if domain, ok := n.Labels[at.topologyKey]; ok && at.domains[domain]+at.delta[domain] > 0 {
+			return existing
 		}
 	}
 	return nil
@@ -145,17 +228,16 @@ func (c *check) Filter(n *cache.Node) *plugins.Rejection {
 
 func (c *check) affinitySatisfied(n *cache.Node) bool {
 	near := true
-	for i := range c.pod.Affinity {
-		key := c.pod.Affinity[i].TopologyKey
-		value, ok := n.Labels[key]
+	for i := range c.mine {
+		pods, ok := c.mine[i].at(n)
 		if !ok {
 			return false // such a node is in no domain at all
 		}
-		near = near && c.mine[domain{key, value}] > 0
+		near = near && pods > 0
 	}
 	// The first pod of a group that wants to be together has nobody to be
 	// near to but itself.
-	return near || len(c.mine) == 0 && c.matchesAll(c.pod.Pod)
+	return near || c.near == 0 && c.matchesAll(c.pod.Pod)
 }
 
 // WakesOn implements plugins.Waker.

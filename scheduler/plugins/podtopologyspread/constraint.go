@@ -1,12 +1,15 @@
 package podtopologyspread
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"github.com/skiffcluster/skiff/scheduler/cache"
+	"github.com/skiffcluster/skiff/scheduler/plugins"
 	"github.com/skiffcluster/skiff/scheduler/plugins/tainttoleration"
 )
 
@@ -108,6 +111,13 @@ type inclusion struct {
 	affinity nodeaffinity.RequiredNodeAffinity
 }
 
+// everywhere tells whether the pod has no affinity to nodes.
+func (i *inclusion) everywhere() bool {
+	a := i.pod.Spec.Affinity
+	return len(i.pod.Spec.NodeSelector) == 0 &&
+		(a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil)
+}
+
 func newInclusion(p *cache.Pod) inclusion {
 	return inclusion{pod: p, affinity: nodeaffinity.GetRequiredNodeAffinity(p.Pod)}
 }
@@ -131,16 +141,32 @@ func hasKeys(n *cache.Node, constraints []constraint) bool {
 	return true
 }
 
-// matching counts the pods of a node that a constraint is about.
-func matching(n *cache.Node, namespace string, selector labels.Selector) int64 {
-	if selector.Empty() {
-		return 0
+// about tells whether a pod is one that the constraint counts: of the same
+// namespace, matching, and not on its way out.
+func (c *constraint) about(namespace string, p *cache.Pod) bool {
+	return p.Namespace == namespace && p.DeletionTimestamp == nil && c.selector.Matches(labels.Set(p.Labels))
+}
+
+// tally counts the pods that one of the constraints is about. With all, nodes
+// count only when they have the topology keys of all constraints.
+func tally(t *plugins.Turn, in *inclusion, constraints []constraint, i int, all bool) *cache.Tally {
+	c := &constraints[i]
+	namespace := t.Pod.Namespace
+	spec := cache.TallySpec{
+		Domain: c.key,
+		Pod:    func(p *cache.Pod) bool { return c.about(namespace, p) },
+		Node:   func(n *cache.Node) bool { return (!all || hasKeys(n, constraints)) && in.counts(c, n) },
 	}
-	var count int64
-	for _, p := range n.Pods {
-		if p.Namespace == namespace && p.DeletionTimestamp == nil && selector.Matches(labels.Set(p.Labels)) {
-			count++
+	// Pods that may only run on some nodes are counted there alone, which
+	// differs from pod to pod.
+	if in.everywhere() && !c.honorTaints {
+		parts := []string{"spread", namespace, c.key, c.selector.String()}
+		if all {
+			for j := range constraints {
+				parts = append(parts, constraints[j].key)
+			}
 		}
+		spec.Key = strings.Join(parts, "\x02")
 	}
-	return count
+	return t.Snapshot.Tally(spec)
 }

@@ -3,7 +3,6 @@ package podtopologyspread
 import (
 	"fmt"
 	"maps"
-	"math"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -23,10 +22,16 @@ type check struct {
 	pod         *cache.Pod
 	in          inclusion
 	constraints []constraint
-	counts      []map[string]int64
-	// least is the smallest of counts, worked out when they change and not for
-	// every node.
-	least []int64
+	counts      []count
+}
+
+// count is a tally with the changes of pods that are tried out. least is the
+// emptiest domain's number, worked out when it changes and not for each node.
+type count struct {
+	tally *cache.Tally
+	delta map[string]int64
+	least int64
+	self  int64 // 1 when the pod counts itself
 }
 
 // PreFilter implements plugins.Filter.
@@ -38,53 +43,38 @@ func (r *Rule) PreFilter(t *plugins.Turn) (plugins.Check, *plugins.Rejection) {
 	if len(hard) == 0 {
 		return nil, nil
 	}
-	c := &check{pod: t.Pod, in: newInclusion(t.Pod), constraints: hard, least: make([]int64, len(hard))}
-	for range hard {
-		c.counts = append(c.counts, map[string]int64{})
-	}
-	for _, n := range t.Snapshot.Nodes {
-		if !hasKeys(n, hard) {
-			continue
+	c := &check{pod: t.Pod, in: newInclusion(t.Pod), constraints: hard, counts: make([]count, len(hard))}
+	for i := range hard {
+		c.counts[i].tally = tally(t, &c.in, hard, i, true)
+		if hard[i].selector.Matches(labels.Set(t.Pod.Labels)) {
+			c.counts[i].self = 1
 		}
-		for i := range hard {
-			if con := &hard[i]; c.in.counts(con, n) {
-				c.counts[i][n.Labels[con.key]] += matching(n, t.Pod.Namespace, con.selector)
-			}
-		}
+		c.findLeast(i)
 	}
-	c.findLeast()
 	return c, nil
 }
 
-func (c *check) findLeast() {
-	for i := range c.constraints {
-		c.least[i] = 0
-		if int64(len(c.counts[i])) < c.constraints[i].minDomains {
-			continue // the missing domains count as empty
-		}
-		least := int64(math.MaxInt64)
-		for _, n := range c.counts[i] {
-			least = min(least, n)
-		}
-		if least < math.MaxInt64 {
-			c.least[i] = least
-		}
+func (c *check) findLeast(i int) {
+	of := &c.counts[i]
+	of.least = 0
+	// While there are too few domains, the missing ones count as empty.
+	if int64(of.tally.Domains()) >= c.constraints[i].minDomains {
+		of.least = of.tally.Least(of.delta)
 	}
 }
 
 // Filter implements plugins.Check.
 func (c *check) Filter(n *cache.Node) *plugins.Rejection {
 	for i := range c.constraints {
-		con := &c.constraints[i]
+		con, of := &c.constraints[i], &c.counts[i]
 		value, ok := n.Labels[con.key]
 		if !ok {
 			return missingKey
 		}
-		after := c.counts[i][value]
-		if con.selector.Matches(labels.Set(c.pod.Labels)) {
-			after++
-		}
-		if after-c.least[i] > con.maxSkew {
+		// A node that does not count by the constraint's policies may still be
+		// in a domain that does.
+		pods := of.tally.Total(value) + of.delta[value]
+		if pods+of.self-of.least > con.maxSkew {
 			return skewed
 		}
 	}
@@ -94,26 +84,29 @@ func (c *check) Filter(n *cache.Node) *plugins.Rejection {
 // Clone implements plugins.PodCheck.
 func (c *check) Clone() plugins.PodCheck {
 	d := *c
-	d.least = append([]int64(nil), c.least...)
-	d.counts = make([]map[string]int64, len(c.counts))
-	for i := range c.counts {
-		d.counts[i] = maps.Clone(c.counts[i])
+	d.counts = append([]count(nil), c.counts...)
+	for i := range d.counts {
+		d.counts[i].delta = maps.Clone(c.counts[i].delta)
 	}
 	return &d
 }
 
 // Count implements plugins.PodCheck.
 func (c *check) Count(p *cache.Pod, n *cache.Node, sign int) {
-	if p.Namespace != c.pod.Namespace || p.DeletionTimestamp != nil || !hasKeys(n, c.constraints) {
+	if !hasKeys(n, c.constraints) {
 		return
 	}
 	for i := range c.constraints {
-		con := &c.constraints[i]
-		if con.selector.Matches(labels.Set(p.Labels)) && c.in.counts(con, n) {
-			c.counts[i][n.Labels[con.key]] += int64(sign)
+		con, of := &c.constraints[i], &c.counts[i]
+		if !con.about(c.pod.Namespace, p) || !c.in.counts(con, n) {
+			continue
 		}
+		if of.delta == nil {
+			of.delta = map[string]int64{}
+		}
+		of.delta[n.Labels[con.key]] += int64(sign)
+		c.findLeast(i)
 	}
-	c.findLeast()
 }
 
 // WakesOn implements plugins.Waker.

@@ -13,14 +13,11 @@ import (
 const ignored = math.MinInt64
 
 type scorer struct {
-	namespace   string
 	constraints []constraint
 	// all is whether nodes without all keys are ignored: for the pod's own
 	// constraints, but not for the cluster's default ones.
-	all bool
-	// counts are the matching pods of each domain, nil for the host name,
-	// which is counted at the node itself.
-	counts []map[string]int64
+	all     bool
+	tallies []*cache.Tally
 	// weights make constraints with many domains, in which counts are small,
 	// weigh as much as those with few.
 	weights []float64
@@ -28,7 +25,7 @@ type scorer struct {
 
 // PreScore implements plugins.Score.
 func (r *Rule) PreScore(t *plugins.Turn, nodes []*cache.Node) plugins.Scorer {
-	s := &scorer{namespace: t.Pod.Namespace, all: true}
+	s := &scorer{all: true}
 	var err error
 	if len(t.Pod.Spec.TopologySpreadConstraints) > 0 {
 		s.constraints, err = constraints(t.Pod, corev1.ScheduleAnyway)
@@ -38,70 +35,35 @@ func (r *Rule) PreScore(t *plugins.Turn, nodes []*cache.Node) plugins.Scorer {
 	if err != nil || len(s.constraints) == 0 { // the API server lets no wrong selector pass
 		return nil
 	}
-	s.findDomains(nodes)
-	s.countAll(t)
+	in := newInclusion(t.Pod)
+	for i := range s.constraints {
+		s.tallies = append(s.tallies, tally(t, &in, s.constraints, i, s.all))
+	}
+	s.weigh(nodes)
 	return s
 }
 
-// findDomains finds the domains of the nodes that are to be scored.
-func (s *scorer) findDomains(nodes []*cache.Node) {
-	s.counts = make([]map[string]int64, len(s.constraints))
+// weigh finds in how many domains the nodes are that are to be scored.
+func (s *scorer) weigh(nodes []*cache.Node) {
 	s.weights = make([]float64, len(s.constraints))
-	hosts := 0
-	for _, n := range nodes {
-		if s.all && !hasKeys(n, s.constraints) {
-			continue
-		}
-		hosts++
-		for i := range s.constraints {
-			key := s.constraints[i].key
-			if key == corev1.LabelHostname {
-				continue
-			}
-			if value, ok := n.Labels[key]; ok {
-				if s.counts[i] == nil {
-					s.counts[i] = map[string]int64{}
-				}
-				s.counts[i][value] = 0
-			}
-		}
-	}
 	for i := range s.constraints {
-		size := len(s.counts[i])
+		size := 0
 		if s.constraints[i].key == corev1.LabelHostname {
-			size = hosts
+			for _, n := range nodes {
+				if !s.all || hasKeys(n, s.constraints) {
+					size++
+				}
+			}
+		} else {
+			domains := map[*cache.Domain]bool{}
+			for _, n := range nodes {
+				if d, _ := s.tallies[i].At(n); d != nil && !domains[d] {
+					domains[d] = true
+				}
+			}
+			size = len(domains)
 		}
 		s.weights[i] = math.Log(float64(size + 2))
-	}
-}
-
-// countAll counts the matching pods of all nodes, also of those not scored.
-func (s *scorer) countAll(t *plugins.Turn) {
-	zones := false
-	for _, of := range s.counts {
-		zones = zones || len(of) > 0
-	}
-	if !zones {
-		return
-	}
-	in := newInclusion(t.Pod)
-	for _, n := range t.Snapshot.Nodes {
-		if len(n.Pods) == 0 || s.all && !hasKeys(n, s.constraints) {
-			continue
-		}
-		for i := range s.constraints {
-			c := &s.constraints[i]
-			if len(s.counts[i]) == 0 {
-				continue
-			}
-			value, ok := n.Labels[c.key]
-			if !ok || !in.counts(c, n) {
-				continue
-			}
-			if _, wanted := s.counts[i][value]; wanted {
-				s.counts[i][value] += matching(n, s.namespace, c.selector)
-			}
-		}
 	}
 }
 
@@ -112,16 +74,14 @@ func (s *scorer) Score(n *cache.Node) int64 {
 	}
 	var sum float64
 	for i := range s.constraints {
-		c := &s.constraints[i]
-		value, ok := n.Labels[c.key]
-		if !ok {
+		domain, pods := s.tallies[i].At(n)
+		if domain == nil {
 			continue
 		}
-		count := s.counts[i][value]
-		if c.key == corev1.LabelHostname {
-			count = matching(n, s.namespace, c.selector)
+		if s.constraints[i].key != corev1.LabelHostname {
+			pods = domain.Pods
 		}
-		sum += float64(count)*s.weights[i] + float64(c.maxSkew-1)
+		sum += float64(pods)*s.weights[i] + float64(s.constraints[i].maxSkew-1)
 	}
 	return int64(math.Round(sum))
 }

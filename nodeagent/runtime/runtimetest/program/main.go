@@ -27,7 +27,9 @@ func main() {
 	case "stubborn": // ignores SIGTERM
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")
-		select {}
+		for {
+			time.Sleep(time.Hour)
+		}
 	case "echo":
 		fmt.Println(strings.Join(args, " "))
 	case "both": // a line on each stream
