@@ -242,7 +242,7 @@ func (s *Server) groups(kinds []*api.Kind) []group {
 
 func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	c := genericapiserver.NewConfig(t.codecs)
-	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
+	c.EffectiveVersion = effectiveVersion{compatibility.DefaultBuildEffectiveVersion()}
 	c.BuildHandlerChainFunc = func(h http.Handler, c *genericapiserver.Config) http.Handler {
 		return socketChain(h, c, s.closing)
 	}

@@ -25,7 +25,7 @@ type controller struct {
 
 // all returns every controller of the room, workloads first.
 func all() []controller {
-	return []controller{
+	return append([]controller{
 		{"deployment-controller", "deployment", func(mgr ctrl.Manager, cfg Config) error {
 			r := &deployment.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("deployment-controller")}
 			return r.SetupWithManager(mgr)
@@ -38,7 +38,7 @@ func all() []controller {
 			r := &replication.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("replication-controller")}
 			return r.SetupWithManager(mgr)
 		}},
-	}
+	}, clusterControllers()...)
 }
 
 // Names returns the names of all controllers, as `--controllers` takes them.

@@ -22,6 +22,8 @@ var Namespace = api.Of[corev1.Namespace]{
 	ShortNames:    []string{"ns"},
 	ClusterScoped: true,
 
+	NoVerbs: []string{"deletecollection"},
+
 	NameValidation: apivalidation.ValidateNamespaceName,
 	Default:        defaultNamespace,
 	PrepareCreate:  prepareNamespace,

@@ -13,6 +13,8 @@ import (
 	"github.com/skiffcluster/skiff/api/core"
 )
 
+var podKind = core.Pod.Erase()
+
 // row is a case of a table: what is written, and what is said to it. An error
 // that ends with … is compared up to there.
 type row struct {
@@ -35,8 +37,10 @@ func pod(t *testing.T, text string) *corev1.Pod {
 	t.Helper()
 	p := decode(t, text, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "pod", Namespace: "ns", UID: "1"},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "image:1"}}},
 	})
+	if p.Spec.Containers == nil {
+		p.Spec.Containers = []corev1.Container{{Name: "c", Image: "image:1"}}
+	}
 	core.Pod.Default(p)
 	return p
 }
@@ -70,7 +74,7 @@ func checkRows(t *testing.T, rows []row, wrap func(string) string) {
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
 			p := pod(t, "{spec: "+wrap(r.yaml)+"}")
-			same(t, texts(core.Pod.Validate(p)), r.want)
+			same(t, texts(podKind.Validate(t.Context(), p)), r.want)
 		})
 	}
 }

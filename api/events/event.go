@@ -22,6 +22,7 @@ var Event = api.Of[corev1.Event]{
 	CreateOnUpdate:  true,
 
 	Validate:       validateEvent,
+	ValidateCreate: deprecatedFields,
 	ValidateUpdate: validateEventUpdate,
 
 	Fields:  core.EventFields,
@@ -35,11 +36,7 @@ func validateEvent(e *corev1.Event) field.ErrorList {
 	if e.ResourceVersion != "" && e.EventTime.IsZero() {
 		return core.ValidateEvent(e)
 	}
-	errs := core.ValidateNewEvent(e)
-	if e.ResourceVersion == "" {
-		errs = append(errs, deprecatedFields(e)...)
-	}
-	return errs
+	return core.ValidateNewEvent(e)
 }
 
 // deprecatedFields are those of old recorders, which new events may not set.

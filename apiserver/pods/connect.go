@@ -17,6 +17,8 @@ import (
 	genericrest "k8s.io/apiserver/pkg/registry/generic/rest"
 	"k8s.io/apiserver/pkg/registry/rest"
 	streamproxy "k8s.io/apiserver/pkg/util/proxy"
+
+	"github.com/skiffcluster/skiff/api/core"
 )
 
 // agentPort is where agents listen that do not say
@@ -218,7 +220,7 @@ func (l *log) Get(ctx context.Context, name string, options runtime.Object) (run
 	if !ok {
 		return nil, fmt.Errorf("invalid options object: %#v", options)
 	}
-	if errs := validateLogOptions(o); len(errs) > 0 {
+	if errs := core.ValidatePodLogOptions(o); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("PodLogOptions").GroupKind(), name, errs)
 	}
 	pod, err := l.pod(ctx, name)

@@ -76,7 +76,7 @@ func (ephemeral) keep(changed, into *corev1.Pod) {
 }
 
 func (ephemeral) validate(obj, old *corev1.Pod) field.ErrorList {
-	return core.ValidatePodEphemeralContainersUpdate(obj, old)
+	return core.ValidateEphemeralContainersUpdate(obj, old)
 }
 
 // resize is what containers ask for and may use, changed while they run.
@@ -98,5 +98,5 @@ func (resize) keep(changed, into *corev1.Pod) {
 }
 
 func (resize) validate(obj, old *corev1.Pod) field.ErrorList {
-	return core.ValidatePodResize(obj, old)
+	return core.ValidateResizeUpdate(obj, old)
 }

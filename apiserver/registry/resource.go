@@ -1,8 +1,10 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"reflect"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -25,7 +27,15 @@ type Resource struct {
 	// Storage is what is served, by path: "deployments", "deployments/status".
 	// Subresources of one kind only (a pod's log) are added to it.
 	Storage map[string]rest.Storage
+
+	main *main
 }
+
+// Delete is how an object of the store is deleted.
+type Delete func(ctx context.Context, name string, v rest.ValidateObjectFunc, o *metav1.DeleteOptions) (runtime.Object, bool, error)
+
+// OnDelete puts a kind's own way of deletion in front of the store's.
+func (r *Resource) OnDelete(wrap func(Delete) Delete) { r.main.delete = wrap(r.Store.Delete) }
 
 // New makes the storage of a kind. When the kind's objects are another's,
 // shared is that one's storage.
@@ -40,7 +50,11 @@ func New(scheme *runtime.Scheme, k *api.Kind, getter generic.RESTOptionsGetter, 
 		}
 		r.Store = store
 	}
-	r.Storage[k.GVR.Resource] = &main{r.Store, k}
+	r.main = &main{Store: r.Store, kind: k}
+	r.Storage[k.GVR.Resource] = r.main
+	if slices.Contains(k.NoVerbs, "deletecollection") {
+		r.Storage[k.GVR.Resource] = single{r.main}
+	}
 	if k.Status != nil {
 		store := *r.Store
 		s := statusStrategy{r.strategy(scheme)}
@@ -122,9 +136,38 @@ func attributes(k *api.Kind) storage.AttrFunc {
 // main is the resource itself: the library's store with the kind's names.
 type main struct {
 	*genericregistry.Store
-	kind *api.Kind
+	kind   *api.Kind
+	delete Delete // nil: the store's
+}
+
+// Delete implements rest.GracefulDeleter.
+func (m *main) Delete(ctx context.Context, name string, v rest.ValidateObjectFunc, o *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	if m.delete != nil {
+		return m.delete(ctx, name, v, o)
+	}
+	return m.Store.Delete(ctx, name, v, o)
 }
 
 func (m *main) ShortNames() []string    { return m.kind.ShortNames }
 func (m *main) Categories() []string    { return m.kind.Categories }
 func (m *main) GetSingularName() string { return m.kind.Singular }
+
+// single is a resource whose objects are deleted one by one only.
+type single struct{ oneByOne }
+
+type oneByOne interface {
+	rest.Storage
+	rest.Scoper
+	rest.Getter
+	rest.Lister
+	rest.Creater
+	rest.Updater
+	rest.GracefulDeleter
+	rest.Watcher
+	rest.ShortNamesProvider
+	rest.CategoriesProvider
+	rest.SingularNameProvider
+	rest.StorageVersionProvider
+	rest.StorageWithReadiness
+	rest.ResetFieldsStrategy
+}

@@ -25,7 +25,7 @@ import (
 )
 
 // Name is the controller's name in logs and metrics.
-const Name = "legacy-serviceaccount-token-controller"
+const Name = "serviceaccount-token-controller"
 
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;update;delete
 // +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch;update

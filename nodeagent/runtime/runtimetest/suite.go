@@ -564,7 +564,10 @@ func (s *suite) tty(t *testing.T) {
 			write.Close()
 		})
 		if name == "attach" {
-			id, _ = s.start(t, sandbox, func(c *runtime.ContainerSpec) { c.Name = "second"; c.Args, c.Stdin, c.TTY = []string{"tty"}, true, true })
+			id, _ = s.start(t, sandbox, func(c *runtime.ContainerSpec) {
+				c.Name = "second"
+				c.Args, c.Stdin, c.TTY = []string{"tty"}, true, true
+			})
 		}
 	}
 }

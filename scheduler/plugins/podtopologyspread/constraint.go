@@ -142,9 +142,9 @@ func hasKeys(n *cache.Node, constraints []constraint) bool {
 }
 
 // about tells whether a pod is one that the constraint counts: of the same
-// namespace, matching, and not on its way out.
+// namespace, matching, and not on its way out. An empty selector counts none.
 func (c *constraint) about(namespace string, p *cache.Pod) bool {
-	return p.Namespace == namespace && p.DeletionTimestamp == nil && c.selector.Matches(labels.Set(p.Labels))
+	return !c.selector.Empty() && p.Namespace == namespace && p.DeletionTimestamp == nil && c.selector.Matches(labels.Set(p.Labels))
 }
 
 // tally counts the pods that one of the constraints is about. With all, nodes

@@ -1,0 +1,164 @@
+// Package accounts serves what only service accounts have: TokenRequest, which
+// gives a signed token for an account.
+//
+// Reads ServiceAccounts and what tokens are bound to. Writes nothing.
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/skiffcluster/skiff/apiserver/auth"
+)
+
+// Bounds of a token's lifetime
+// (https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/).
+const (
+	defaultSeconds = 3600
+	minSeconds     = 600
+	maxSeconds     = 1 << 32
+)
+
+// Token is the storage of serviceaccounts/token.
+type Token struct {
+	Tokens  *auth.Tokens
+	Objects auth.Objects
+}
+
+var (
+	_ rest.NamedCreater             = &Token{}
+	_ rest.GroupVersionKindProvider = &Token{}
+)
+
+var kind = authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
+
+// New implements rest.Storage.
+func (t *Token) New() runtime.Object { return &authenticationv1.TokenRequest{} }
+
+// Destroy implements rest.Storage.
+func (t *Token) Destroy() {}
+
+// GroupVersionKind implements rest.GroupVersionKindProvider.
+func (t *Token) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind { return kind }
+
+// Create implements rest.NamedCreater.
+func (t *Token) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
+	req, ok := obj.(*authenticationv1.TokenRequest)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a TokenRequest: %T", obj))
+	}
+	namespace := request.NamespaceValue(ctx)
+	account, err := t.Objects.ServiceAccount(ctx, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	complete(req, account)
+	if errs := check(req); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(kind.GroupKind(), name, errs)
+	}
+	if validate != nil {
+		if err := validate(ctx, req.DeepCopy()); err != nil {
+			return nil, err
+		}
+	}
+	if t.Tokens == nil {
+		return nil, apierrors.NewServiceUnavailable("this server has no key to sign service account tokens with")
+	}
+	r := auth.Request{Account: account, Audiences: req.Spec.Audiences, Lifetime: time.Duration(*req.Spec.ExpirationSeconds) * time.Second}
+	if err := t.bind(ctx, &r, req.Spec.BoundObjectRef); err != nil {
+		return nil, err
+	}
+	if o != nil && len(o.DryRun) > 0 {
+		return req, nil
+	}
+	token, expires, err := t.Tokens.Issue(r, time.Now())
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if len(req.Spec.Audiences) == 0 {
+		req.Spec.Audiences = t.Tokens.Audiences
+	}
+	req.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.NewTime(expires)}
+	return req, nil
+}
+
+func complete(r *authenticationv1.TokenRequest, account *corev1.ServiceAccount) {
+	if r.Spec.ExpirationSeconds == nil {
+		seconds := int64(defaultSeconds)
+		r.Spec.ExpirationSeconds = &seconds
+	}
+	if r.Name == "" {
+		r.Name = account.Name
+	}
+	r.Namespace = account.Namespace
+	r.CreationTimestamp = metav1.Now()
+}
+
+func check(r *authenticationv1.TokenRequest) field.ErrorList {
+	path, seconds := field.NewPath("spec", "expirationSeconds"), *r.Spec.ExpirationSeconds
+	switch {
+	case seconds < minSeconds:
+		return field.ErrorList{field.Invalid(path, seconds, "may not specify a duration less than 10 minutes")}
+	case seconds > maxSeconds:
+		return field.ErrorList{field.Invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")}
+	}
+	return nil
+}
+
+// bind reads what the token is bound to and checks that it is what the request
+// means.
+func (t *Token) bind(ctx context.Context, r *auth.Request, ref *authenticationv1.BoundObjectReference) error {
+	if ref == nil {
+		return nil
+	}
+	namespace := r.Account.Namespace
+	var m *metav1.ObjectMeta
+	switch ref.APIVersion + "/" + ref.Kind {
+	case "v1/Pod":
+		pod, err := t.Objects.Pod(ctx, namespace, ref.Name)
+		if err != nil {
+			return err
+		}
+		if pod.Spec.ServiceAccountName != r.Account.Name {
+			return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name.", r.Account.Name))
+		}
+		if pod.Spec.NodeName != "" {
+			r.Node = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: pod.Spec.NodeName}}
+			if n, err := t.Objects.Node(ctx, pod.Spec.NodeName); err == nil {
+				r.Node.UID = n.UID
+			}
+		}
+		r.Pod, m = pod, &pod.ObjectMeta
+	case "v1/Secret":
+		secret, err := t.Objects.Secret(ctx, namespace, ref.Name)
+		if err != nil {
+			return err
+		}
+		r.Secret, m = secret, &secret.ObjectMeta
+	case "v1/Node":
+		node, err := t.Objects.Node(ctx, ref.Name)
+		if err != nil {
+			return err
+		}
+		r.Node, m = node, &node.ObjectMeta
+	default:
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).String()))
+	}
+	if ref.UID != "" && ref.UID != m.UID {
+		return apierrors.NewConflict(schema.GroupResource{Group: kind.Group, Resource: ref.Kind}, ref.Name,
+			fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", types.UID(ref.UID)))
+	}
+	return nil
+}

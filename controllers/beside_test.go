@@ -1,0 +1,48 @@
+package controllers_test
+
+import (
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skiffcluster/skiff/cluster/clustertest"
+	"github.com/skiffcluster/skiff/controllers"
+)
+
+// startWith runs controllers with a configuration of the test's own.
+func startWith(t *testing.T, cfg controllers.Config) client.Client {
+	t.Helper()
+	api := clustertest.APIServer(t)
+	cfg.REST = api.RESTConfig()
+	run(t, cfg)
+	return api.Client()
+}
+
+// newDefinition makes a definition of the kind Widget.
+func newDefinition(name string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1",
+		"kind":       "CustomResourceDefinition",
+		"metadata":   map[string]any{"name": name},
+		"spec": map[string]any{
+			"group": "example.com",
+			"scope": "Namespaced",
+			"names": map[string]any{"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+			"versions": []any{map[string]any{
+				"name": "v1", "served": true, "storage": true,
+				"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+			}},
+		},
+	}}
+}
+
+func newWidget(name string) *unstructured.Unstructured {
+	widget := &unstructured.Unstructured{}
+	widget.SetAPIVersion("example.com/v1")
+	widget.SetKind("Widget")
+	widget.SetNamespace(metav1.NamespaceDefault)
+	widget.SetName(name)
+	return widget
+}

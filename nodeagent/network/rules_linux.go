@@ -1,0 +1,200 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// rules is the network's nftables table: masquerade of what leaves the
+// cluster, and host ports.
+//
+//	postrouting: source in a pod CIDR, target in no cluster CIDR, not out of the bridge → masquerade
+//	prerouting, output: to a local address, host port → dnat to the pod
+//
+// Changes are rare (a pod with host ports comes or goes): the table is written
+// as a whole, in one transaction.
+type rules struct {
+	table string // named after the bridge
+	iface string
+
+	mu      sync.Mutex
+	cidrs   []netip.Prefix
+	cluster []netip.Prefix
+	ports   map[string][]portRule // by pod
+}
+
+type portRule struct {
+	HostPort
+	to netip.Addr
+}
+
+func newRules(bridge string) *rules {
+	return &rules{table: "skiff-pods-" + bridge, iface: bridge, ports: map[string][]portRule{}}
+}
+
+func (r *rules) setCIDRs(cidrs, cluster []netip.Prefix) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(cluster) == 0 {
+		cluster = cidrs
+	}
+	r.cidrs, r.cluster = cidrs, cluster
+	return r.write()
+}
+
+func (r *rules) setHostPorts(podID string, ips []netip.Addr, ports []HostPort) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var wanted []portRule
+	for _, p := range ports {
+		for _, ip := range ips {
+			if !p.HostIP.IsValid() || p.HostIP.Is4() == ip.Is4() {
+				wanted = append(wanted, portRule{HostPort: p, to: ip})
+			}
+		}
+	}
+	if len(wanted) == 0 && len(r.ports[podID]) == 0 {
+		return nil
+	}
+	if len(wanted) == 0 {
+		delete(r.ports, podID)
+	} else {
+		r.ports[podID] = wanted
+	}
+	return r.write()
+}
+
+func (r *rules) remove() error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	c.DelTable(&nftables.Table{Name: r.table, Family: nftables.TableFamilyINet})
+	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove nftables table %s: %w", r.table, err)
+	}
+	return nil
+}
+
+func (r *rules) write() error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	table := &nftables.Table{Name: r.table, Family: nftables.TableFamilyINet}
+	// Adding before deleting makes deleting safe when there is none.
+	c.AddTable(table)
+	c.DelTable(table)
+	c.AddTable(table)
+	nat := func(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+		return c.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: priority})
+	}
+	post := nat("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+	for _, cidr := range r.cidrs {
+		exprs := address(cidr, true, expr.CmpOpEq)
+		for _, cluster := range r.cluster {
+			if cluster.Addr().Is4() == cidr.Addr().Is4() {
+				exprs = append(exprs, address(cluster, false, expr.CmpOpNeq)[2:]...)
+			}
+		}
+		exprs = append(exprs, outInterfaceNot(r.iface)...)
+		c.AddRule(&nftables.Rule{Table: table, Chain: post, Exprs: append(exprs, &expr.Masq{})})
+	}
+	if len(r.ports) > 0 {
+		pre := nat("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
+		out := nat("output", nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
+		for _, ports := range r.ports {
+			for _, p := range ports {
+				for _, chain := range []*nftables.Chain{pre, out} {
+					c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: p.exprs()})
+				}
+				// A pod that comes back to itself needs another source.
+				own := append(address(netip.PrefixFrom(p.to, p.to.BitLen()), true, expr.CmpOpEq),
+					address(netip.PrefixFrom(p.to, p.to.BitLen()), false, expr.CmpOpEq)[2:]...)
+				c.AddRule(&nftables.Rule{Table: table, Chain: post, Exprs: append(own, &expr.Masq{})})
+			}
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("write nftables table %s: %w", r.table, err)
+	}
+	return nil
+}
+
+// family matches the IP version.
+func family(is4 bool) []expr.Any {
+	proto := byte(unix.NFPROTO_IPV6)
+	if is4 {
+		proto = unix.NFPROTO_IPV4
+	}
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+	}
+}
+
+// address matches the source or target address against a CIDR; the first two
+// expressions match the family.
+func address(c netip.Prefix, source bool, op expr.CmpOp) []expr.Any {
+	// Offsets of RFC 791 and RFC 8200.
+	offset, size := uint32(24), uint32(16)
+	if source {
+		offset = 8
+	}
+	if c.Addr().Is4() {
+		offset, size = 16, 4
+		if source {
+			offset = 12
+		}
+	}
+	exprs := append(family(c.Addr().Is4()), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size})
+	if c.Bits() < c.Addr().BitLen() {
+		exprs = append(exprs, &expr.Bitwise{
+			SourceRegister: 1, DestRegister: 1, Len: size,
+			Mask: ipNet(c).Mask, Xor: make([]byte, size),
+		})
+	}
+	return append(exprs, &expr.Cmp{Op: op, Register: 1, Data: c.Masked().Addr().AsSlice()})
+}
+
+func outInterfaceNot(name string) []expr.Any {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: b},
+	}
+}
+
+// exprs: to an address of this node, protocol and port → the pod.
+func (p portRule) exprs() []expr.Any {
+	var exprs []expr.Any
+	if p.HostIP.IsValid() && !p.HostIP.IsUnspecified() {
+		exprs = address(netip.PrefixFrom(p.HostIP, p.HostIP.BitLen()), false, expr.CmpOpEq)
+	} else {
+		exprs = append(family(p.to.Is4()),
+			&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)})
+	}
+	protocol := map[string]byte{"": unix.IPPROTO_TCP, "TCP": unix.IPPROTO_TCP, "UDP": unix.IPPROTO_UDP, "SCTP": unix.IPPROTO_SCTP}[p.Protocol]
+	nfproto := uint32(unix.NFPROTO_IPV6)
+	if p.to.Is4() {
+		nfproto = unix.NFPROTO_IPV4
+	}
+	return append(exprs,
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p.HostPort.HostPort)},
+		&expr.Immediate{Register: 1, Data: p.to.AsSlice()},
+		&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(p.ContainerPort)},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: nfproto, RegAddrMin: 1, RegProtoMin: 2},
+	)
+}
