@@ -30,6 +30,9 @@ import (
 // goes to the stores directly: it is the server's own doing, and a start must
 // not pay for a hundred requests.
 func (s *Server) bootstrap(ctx context.Context) error {
+	if err := s.repairServices(ctx); err != nil {
+		return fmt.Errorf("repair addresses of services: %w", err)
+	}
 	var objs []metav1.Object
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 		objs = append(objs, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})

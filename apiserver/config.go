@@ -34,6 +34,8 @@ type Config struct {
 	KubeletCAPEM           []byte // signs agents' serving certificates
 	KubeletClientCertPEM   []byte // shown to agents
 	KubeletClientKeyPEM    []byte
+	// Changes to the default set of admission plugins, by upstream's names.
+	EnableAdmissionPlugins, DisableAdmissionPlugins []string
 	// DialNode reaches an agent or a pod; nil is TCP. Nodes in this process
 	// are reached through memory.
 	DialNode func(ctx context.Context, network, address string) (net.Conn, error)

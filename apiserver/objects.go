@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,6 +61,23 @@ func listPods(ctx context.Context, store *genericregistry.Store, node string) ([
 	list, ok := obj.(*corev1.PodList)
 	if !ok {
 		return nil, fmt.Errorf("list of pods is a %T", obj)
+	}
+	return list.Items, nil
+}
+
+// PriorityClass and PriorityClasses make objects implement admission.Objects.
+func (o objects) PriorityClass(ctx context.Context, name string) (*schedulingv1.PriorityClass, error) {
+	return read[schedulingv1.PriorityClass](ctx, o.s.storeOf(schedulingv1.GroupName, "priorityclasses"), "", name)
+}
+
+func (o objects) PriorityClasses(ctx context.Context) ([]schedulingv1.PriorityClass, error) {
+	obj, err := o.s.storeOf(schedulingv1.GroupName, "priorityclasses").List(request.WithNamespace(ctx, metav1.NamespaceNone), &internalversion.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return nil, err
+	}
+	list, ok := obj.(*schedulingv1.PriorityClassList)
+	if !ok {
+		return nil, fmt.Errorf("list of priority classes is a %T", obj)
 	}
 	return list.Items, nil
 }

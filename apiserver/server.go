@@ -38,11 +38,13 @@ import (
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/all"
 	"github.com/skiffcluster/skiff/api/scheme"
+	"github.com/skiffcluster/skiff/apiserver/admission"
 	"github.com/skiffcluster/skiff/apiserver/auth"
 	"github.com/skiffcluster/skiff/apiserver/etcd"
 	"github.com/skiffcluster/skiff/apiserver/inprocess"
 	"github.com/skiffcluster/skiff/apiserver/openapi"
 	"github.com/skiffcluster/skiff/apiserver/registry"
+	"github.com/skiffcluster/skiff/apiserver/services"
 )
 
 // Server is an API server.
@@ -60,6 +62,7 @@ type Server struct {
 	versions  []*registry.Resource // further versions of resources
 	tokens    *auth.Tokens
 	rbac      *auth.RBAC
+	allocator *services.Allocator
 	ready     chan struct{}
 
 	tokenAuthenticator authenticator.Token
@@ -263,10 +266,18 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	}
 	c.ExternalAddress = net.JoinHostPort(s.config.AdvertiseAddress.String(), strconv.Itoa(port))
 	c.DiscoveryAddresses = discovery.DefaultAddresses{DefaultAddress: c.ExternalAddress}
-	if err := s.authenticate(c); err != nil {
+	err := s.authenticate(c)
+	if err != nil {
 		return nil, err
 	}
-	return c, s.authorize(c)
+	if err := s.authorize(c); err != nil {
+		return nil, err
+	}
+	c.AdmissionControl, err = admission.New(admission.Config{
+		Objects: objects{s}, Client: s.client, Informers: s.informers,
+		Enable: s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins,
+	})
+	return c, err
 }
 
 // secure serves HTTPS.

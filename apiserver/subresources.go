@@ -1,15 +1,121 @@
 package apiserver
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
+	"github.com/skiffcluster/skiff/apiserver/accounts"
+	"github.com/skiffcluster/skiff/apiserver/namespaces"
+	"github.com/skiffcluster/skiff/apiserver/pods"
 	"github.com/skiffcluster/skiff/apiserver/reviews"
+	"github.com/skiffcluster/skiff/apiserver/services"
 )
 
 // addSubresources adds what only one kind has.
 func (s *Server) addSubresources() error {
+	core := func(resource string) map[string]rest.Storage {
+		return s.resources[schema.GroupResource{Resource: resource}].Storage
+	}
+	agents, err := s.agentTransport()
+	if err != nil {
+		return err
+	}
+	deps := pods.Deps{
+		Pods: s.storeOf("", "pods"), Node: objects{s}.Node, Agents: agents, Dial: s.config.DialNode,
+	}
+	for path, storage := range pods.New(deps) {
+		core("pods")[path] = storage
+	}
+	ns := s.resources[schema.GroupResource{Resource: "namespaces"}]
+	namespaces.Prepare(ns)
+	ns.Storage["namespaces/finalize"] = namespaces.New(ns.Store)
+	core("serviceaccounts")["serviceaccounts/token"] = &accounts.Token{Tokens: s.tokens, Objects: objects{s}}
+	return s.addServices(deps)
+}
+
+func (s *Server) addServices(deps pods.Deps) error {
+	addresses, err := services.NewAddresses(s.config.ServiceClusterIPRange, s.store.Claims("serviceips"))
+	if err != nil {
+		return err
+	}
+	ports, err := services.NewPorts(s.config.ServiceNodePortRange, s.store.Claims("servicenodeports"))
+	if err != nil {
+		return err
+	}
+	s.allocator = &services.Allocator{Addresses: []*services.Addresses{addresses}, Ports: ports}
+	r := s.resources[schema.GroupResource{Resource: "services"}]
+	s.allocator.Attach(r.Store)
+	r.Storage["services/proxy"] = &services.Proxy{
+		Services: r.Store, Slices: s.slicesOf, Split: pods.Target, Methods: pods.Methods,
+		Forward: func(to *url.URL, path string, responder rest.Responder) http.Handler {
+			return pods.Forward(to, path, deps.Direct(), responder)
+		},
+	}
 	return nil
+}
+
+// slicesOf asks the watch cache for a service's endpoint slices.
+func (s *Server) slicesOf(ctx context.Context, namespace, service string) ([]discoveryv1.EndpointSlice, error) {
+	obj, err := s.storeOf(discoveryv1.GroupName, "endpointslices").List(request.WithNamespace(ctx, namespace), &internalversion.ListOptions{
+		ResourceVersion: "0", LabelSelector: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	list, ok := obj.(*discoveryv1.EndpointSliceList)
+	if !ok {
+		return nil, fmt.Errorf("list of endpoint slices is a %T", obj)
+	}
+	return list.Items, nil
+}
+
+// repairServices makes claims of addresses and ports fit the services.
+func (s *Server) repairServices(ctx context.Context) error {
+	obj, err := s.storeOf("", "services").List(request.WithNamespace(ctx, metav1.NamespaceAll), &internalversion.ListOptions{})
+	if err != nil {
+		return err
+	}
+	list, ok := obj.(*corev1.ServiceList)
+	if !ok {
+		return fmt.Errorf("list of services is a %T", obj)
+	}
+	return s.allocator.Repair(ctx, list.Items)
+}
+
+// agentTransport reaches node agents: each side shows a certificate of the
+// cluster's CA.
+func (s *Server) agentTransport() (http.RoundTripper, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	if len(s.config.KubeletCAPEM) > 0 && !cfg.RootCAs.AppendCertsFromPEM(s.config.KubeletCAPEM) {
+		return nil, errors.New("kubelet CA holds no certificate")
+	}
+	if len(s.config.KubeletClientCertPEM) > 0 {
+		cert, err := tls.X509KeyPair(s.config.KubeletClientCertPEM, s.config.KubeletClientKeyPEM)
+		if err != nil {
+			return nil, fmt.Errorf("kubelet client certificate: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{cert}
+	}
+	// HTTP/1.1: streams take over the connection.
+	return &http.Transport{
+		DialContext: s.config.DialNode, TLSClientConfig: cfg, TLSHandshakeTimeout: 10 * time.Second,
+		MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
+	}, nil
 }
 
 // reviews are the kinds that are answered and not stored.

@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
 	"github.com/skiffcluster/skiff/controllers"
@@ -18,6 +19,18 @@ func startWith(t *testing.T, cfg controllers.Config) client.Client {
 	cfg.REST = api.RESTConfig()
 	run(t, cfg)
 	return api.Client()
+}
+
+// needs skips the test where the API server does not serve the object's kind.
+func needs(t *testing.T, c client.Client, object client.Object) {
+	t.Helper()
+	gvk, err := apiutil.GVKForObject(object, c.Scheme())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
+		t.Skipf("%s is not served: %v", gvk, err)
+	}
 }
 
 // newDefinition makes a definition of the kind Widget.

@@ -5,9 +5,14 @@ import (
 
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/apps"
+	"github.com/skiffcluster/skiff/api/batch"
 	"github.com/skiffcluster/skiff/api/coordination"
 	"github.com/skiffcluster/skiff/api/core"
+	"github.com/skiffcluster/skiff/api/discovery"
+	"github.com/skiffcluster/skiff/api/events"
 	"github.com/skiffcluster/skiff/api/rbac"
+	"github.com/skiffcluster/skiff/api/scheduling"
+	"github.com/skiffcluster/skiff/api/storage"
 )
 
 // Kinds are all kinds that are served, by group. Each call makes new values.
@@ -15,7 +20,12 @@ func Kinds() []*api.Kind {
 	return slices.Concat(
 		core.Kinds(),
 		apps.Kinds(),
+		batch.Kinds(),
 		coordination.Kinds(),
+		discovery.Kinds(),
+		events.Kinds(),
 		rbac.Kinds(),
+		scheduling.Kinds(),
+		storage.Kinds(),
 	)
 }

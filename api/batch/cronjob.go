@@ -67,11 +67,15 @@ var CronJob = api.Of[batchv1.CronJob]{
 		print.Age[batchv1.CronJob](),
 		{
 			Name: "Containers", Priority: 1, Description: "Names of each container in the template.",
-			Value: func(c *batchv1.CronJob) any { return print.ContainerNames(c.Spec.JobTemplate.Spec.Template.Spec.Containers) },
+			Value: func(c *batchv1.CronJob) any {
+				return print.ContainerNames(c.Spec.JobTemplate.Spec.Template.Spec.Containers)
+			},
 		},
 		{
 			Name: "Images", Priority: 1, Description: "Images referenced by each container in the template.",
-			Value: func(c *batchv1.CronJob) any { return print.ContainerImages(c.Spec.JobTemplate.Spec.Template.Spec.Containers) },
+			Value: func(c *batchv1.CronJob) any {
+				return print.ContainerImages(c.Spec.JobTemplate.Spec.Template.Spec.Containers)
+			},
 		},
 		{
 			Name: "Selector", Priority: 1, Description: batchv1.JobSpec{}.SwaggerDoc()["selector"],

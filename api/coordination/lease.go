@@ -2,12 +2,46 @@ package coordination
 
 import (
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
 )
 
-// Lease is the kind.
+// Lease says who holds something, and until when.
 var Lease = api.Of[coordinationv1.Lease]{
 	Group: coordinationv1.GroupName, Version: "v1", Kind: "Lease", Resource: "leases",
-	CreateOnUpdate: true,
+	CreateOnUpdate:        true,
+	NoUnconditionalUpdate: true,
+
+	Validate: validateLease,
+
+	Columns: []api.Column[coordinationv1.Lease]{
+		print.Name[coordinationv1.Lease](),
+		{
+			Name: "Holder", Description: coordinationv1.LeaseSpec{}.SwaggerDoc()["holderIdentity"],
+			Value: func(l *coordinationv1.Lease) any { return ptr.Deref(l.Spec.HolderIdentity, "") },
+		},
+		print.Age[coordinationv1.Lease](),
+	},
+}
+
+func validateLease(l *coordinationv1.Lease) field.ErrorList {
+	var e validate.Errors
+	spec, fld := &l.Spec, field.NewPath("spec")
+	if n := spec.LeaseDurationSeconds; n != nil && *n <= 0 {
+		e.Invalid(fld.Child("leaseDurationSeconds"), *n, "must be greater than 0")
+	}
+	if n := spec.LeaseTransitions; n != nil && *n < 0 {
+		e.Invalid(fld.Child("leaseTransitions"), *n, "must be greater than or equal to 0")
+	}
+	if s := spec.Strategy; s != nil {
+		validate.Enum(&e, fld.Child("strategy"), *s, coordinationv1.OldestEmulationVersion)
+	}
+	if ptr.Deref(spec.PreferredHolder, "") != "" && ptr.Deref(spec.Strategy, "") == "" {
+		e.Forbidden(fld.Child("preferredHolder"), "may only be specified when `strategy` is defined")
+	}
+	return e.List()
 }

@@ -437,3 +437,11 @@ func warnService(s, _ *corev1.Service) []string {
 	}
 	return warnings
 }
+
+// ValidateNonSpecialIP checks an address that other machines must reach: none
+// of the loopback, link-local and unspecified ones.
+func ValidateNonSpecialIP(ip string, fld *field.Path) field.ErrorList {
+	var e validate.Errors
+	checkNonSpecialIP(&e, ip, fld)
+	return e.List()
+}

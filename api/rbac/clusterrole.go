@@ -2,14 +2,42 @@ package rbac
 
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
 )
 
-// ClusterRole is the kind.
+// ClusterRole is a set of rights in the cluster, or in any one namespace.
 var ClusterRole = api.Of[rbacv1.ClusterRole]{
-	NameValidation: path.ValidatePathSegmentName,
-	Group:          rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Resource: "clusterroles",
+	Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Resource: "clusterroles",
 	ClusterScoped: true,
+
+	NameValidation: anyName,
+	Validate:       validateClusterRole,
+
+	Columns: []api.Column[rbacv1.ClusterRole]{print.Name[rbacv1.ClusterRole](), print.CreatedAt[rbacv1.ClusterRole]()},
+}
+
+func validateClusterRole(r *rbacv1.ClusterRole) field.ErrorList {
+	var e validate.Errors
+	checkRules(&e, r.Rules, false)
+	if r.AggregationRule == nil {
+		return e.List()
+	}
+	fld := field.NewPath("aggregationRule", "clusterRoleSelectors")
+	if len(r.AggregationRule.ClusterRoleSelectors) == 0 {
+		e.Required(fld, "at least one clusterRoleSelector required if aggregationRule is non-nil")
+	}
+	for i := range r.AggregationRule.ClusterRoleSelectors {
+		selector := &r.AggregationRule.ClusterRoleSelectors[i]
+		e.Add(metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, fld.Index(i)))
+		if _, err := metav1.LabelSelectorAsSelector(selector); err != nil {
+			e.Invalid(fld.Index(i), selector, "invalid label selector.")
+		}
+	}
+	return e.List()
 }

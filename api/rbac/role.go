@@ -2,13 +2,23 @@ package rbac
 
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
 )
 
-// Role is the kind.
+// Role is a set of rights in a namespace.
 var Role = api.Of[rbacv1.Role]{
-	NameValidation: path.ValidatePathSegmentName,
-	Group:          rbacv1.GroupName, Version: "v1", Kind: "Role", Resource: "roles",
+	Group: rbacv1.GroupName, Version: "v1", Kind: "Role", Resource: "roles",
+
+	NameValidation: anyName,
+	Validate: func(r *rbacv1.Role) field.ErrorList {
+		var e validate.Errors
+		checkRules(&e, r.Rules, true)
+		return e.List()
+	},
+
+	Columns: []api.Column[rbacv1.Role]{print.Name[rbacv1.Role](), print.CreatedAt[rbacv1.Role]()},
 }

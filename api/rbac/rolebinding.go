@@ -1,14 +1,35 @@
 package rbac
 
 import (
+	"slices"
+
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
 )
 
-// RoleBinding is the kind.
+// RoleBinding gives rights in its namespace.
 var RoleBinding = api.Of[rbacv1.RoleBinding]{
-	NameValidation: path.ValidatePathSegmentName,
-	Group:          rbacv1.GroupName, Version: "v1", Kind: "RoleBinding", Resource: "rolebindings",
+	Group: rbacv1.GroupName, Version: "v1", Kind: "RoleBinding", Resource: "rolebindings",
+
+	NameValidation: anyName,
+	Default:        func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
+	Validate: func(b *rbacv1.RoleBinding) field.ErrorList {
+		var e validate.Errors
+		checkBinding(&e, &b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
+		return e.List()
+	},
+	ValidateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList { return checkRoleRef(b.RoleRef, old.RoleRef) },
+
+	Columns: slices.Concat(
+		[]api.Column[rbacv1.RoleBinding]{
+			print.Name[rbacv1.RoleBinding](),
+			roleColumn(rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"], func(b *rbacv1.RoleBinding) rbacv1.RoleRef { return b.RoleRef }),
+			print.Age[rbacv1.RoleBinding](),
+		},
+		subjectColumns("roleBinding", func(b *rbacv1.RoleBinding) []rbacv1.Subject { return b.Subjects }),
+	),
 }

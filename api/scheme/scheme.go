@@ -1,7 +1,6 @@
 package scheme
 
 import (
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -58,6 +57,7 @@ func New() *runtime.Scheme {
 	addInternal(s)
 	addMeta(s)
 	utilruntime.Must(addEventConversions(s))
+	utilruntime.Must(addQueryConversions(s))
 	for _, k := range all.Kinds() {
 		addDefaulting(s, k)
 		utilruntime.Must(addFieldLabels(s, k))
@@ -115,20 +115,5 @@ func addDefaulting(s *runtime.Scheme, k *api.Kind) {
 			k.Default(item)
 			return nil
 		}))
-	})
-}
-
-// addFieldLabels lets lists and watches select by the kind's fields. A kind
-// without any keeps the library's function, which knows name and namespace.
-func addFieldLabels(s *runtime.Scheme, k *api.Kind) error {
-	known := k.Fields(k.New())
-	if len(known) == 0 {
-		return nil
-	}
-	return s.AddFieldLabelConversionFunc(k.GVK, func(label, value string) (string, string, error) {
-		if label == "metadata.name" || label == "metadata.namespace" || known.Has(label) {
-			return label, value, nil
-		}
-		return "", "", fmt.Errorf("field label not supported: %s", label)
 	})
 }

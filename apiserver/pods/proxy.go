@@ -16,8 +16,8 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 )
 
-// methods are what is passed on by a proxy.
-var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+// Methods are the HTTP methods that a proxy passes on.
+var Methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 
 // Target splits what a proxy request names, "[scheme:]name[:port]".
 func Target(id string) (scheme, name, port string, ok bool) {
@@ -54,7 +54,7 @@ type proxy struct{ Deps }
 
 func (p *proxy) New() runtime.Object      { return &corev1.PodProxyOptions{} }
 func (p *proxy) Destroy()                 {}
-func (p *proxy) ConnectMethods() []string { return methods }
+func (p *proxy) ConnectMethods() []string { return Methods }
 
 // NewConnectOptions implements rest.Connecter.
 func (p *proxy) NewConnectOptions() (runtime.Object, bool, string) {
@@ -75,7 +75,7 @@ func (p *proxy) Connect(ctx context.Context, id string, o runtime.Object, respon
 		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("pod %s has no IP address", name))
 	}
 	to := &url.URL{Scheme: scheme, Host: net.JoinHostPort(pod.Status.PodIP, podPort(pod, scheme, port))}
-	return Forward(to, o.(*corev1.PodProxyOptions).Path, p.direct(), responder), nil
+	return Forward(to, o.(*corev1.PodProxyOptions).Path, p.Direct(), responder), nil
 }
 
 // podPort is the number of the port that a request means: its own, a named
@@ -97,16 +97,16 @@ func podPort(pod *corev1.Pod, scheme, asked string) string {
 	return "80"
 }
 
-// direct dials pods and services. Their certificates are nobody's that we
+// Direct dials pods and services. Their certificates are nobody's that we
 // know, as upstream has it: the path between is the cluster's own network.
-func (d Deps) direct() http.RoundTripper { return insecure(d.Dial) }
+func (d Deps) Direct() http.RoundTripper { return insecure(d.Dial) }
 
 // nodeProxy passes requests on to a node's agent.
 type nodeProxy struct{ Deps }
 
 func (n *nodeProxy) New() runtime.Object      { return &corev1.NodeProxyOptions{} }
 func (n *nodeProxy) Destroy()                 {}
-func (n *nodeProxy) ConnectMethods() []string { return methods }
+func (n *nodeProxy) ConnectMethods() []string { return Methods }
 
 // NewConnectOptions implements rest.Connecter.
 func (n *nodeProxy) NewConnectOptions() (runtime.Object, bool, string) {
@@ -125,7 +125,7 @@ func (n *nodeProxy) Connect(ctx context.Context, id string, o runtime.Object, re
 	}
 	path := o.(*corev1.NodeProxyOptions).Path
 	if port != "" && port != to.Port() {
-		return Forward(&url.URL{Scheme: scheme, Host: net.JoinHostPort(to.Hostname(), port)}, path, n.direct(), responder), nil
+		return Forward(&url.URL{Scheme: scheme, Host: net.JoinHostPort(to.Hostname(), port)}, path, n.Direct(), responder), nil
 	}
 	return Forward(to, path, n.Agents, responder), nil
 }

@@ -12,7 +12,7 @@ import (
 func insecure(dial func(ctx context.Context, network, address string) (net.Conn, error)) http.RoundTripper {
 	return &http.Transport{
 		DialContext:     dial,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see Deps.direct
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see Deps.Direct
 		// One request each: the targets come and go.
 		DisableKeepAlives: true, TLSHandshakeTimeout: 10 * time.Second,
 	}

@@ -93,8 +93,11 @@ type Server struct {
 
 	ready chan struct{}
 	// requests counts those that run, also the ones that have taken over their
-	// connection, which http.Server does not know of any more.
+	// connection, which http.Server does not know of any more. None begins once
+	// stopped is set.
 	requests sync.WaitGroup
+	mu       sync.Mutex
+	stopped  bool
 }
 
 // New listens, so that ports in use are known at once, and serves in Run.
@@ -176,6 +179,9 @@ func (s *Server) Run(ctx context.Context) error {
 	cancel() // ends the streams, so that nobody is waited for
 	err = errors.Join(err, ignoreClosed(api.Close()), ignoreClosed(health.Close()))
 	serving.Wait()
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
 	s.requests.Wait()
 	return err
 }
@@ -203,8 +209,20 @@ func (s *Server) HealthAddr() string {
 
 func (s *Server) counted(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.requests.Add(1)
-		defer s.requests.Done()
-		h.ServeHTTP(w, r)
+		if s.begin() {
+			defer s.requests.Done()
+			h.ServeHTTP(w, r)
+		}
 	})
+}
+
+// begin counts a request, unless the server has stopped.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.requests.Add(1)
+	return true
 }

@@ -1,0 +1,229 @@
+package discovery
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
+	"k8s.io/utils/ptr"
+
+	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/core"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
+)
+
+// Bounds of a slice (discovery.k8s.io/v1 documents those of endpoints).
+const (
+	maxEndpoints = 1000
+	maxAddresses = 100
+	maxPorts     = 20_000
+	maxTopology  = 16
+	maxHints     = 8
+	shown        = 3 // of a list in a table cell
+)
+
+// EndpointSlice is a part of the addresses behind a service.
+var EndpointSlice = api.Of[discoveryv1.EndpointSlice]{
+	Group: discoveryv1.GroupName, Version: "v1", Kind: "EndpointSlice", Resource: "endpointslices",
+	Generation: true,
+
+	Default:  defaultEndpointSlice,
+	Validate: validateEndpointSlice,
+	ValidateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
+		return apivalidation.ValidateImmutableField(s.AddressType, old.AddressType, field.NewPath("addressType"))
+	},
+	Warnings: warnEndpointSlice,
+
+	Columns: []api.Column[discoveryv1.EndpointSlice]{
+		print.Name[discoveryv1.EndpointSlice](),
+		{
+			Name: "AddressType", Description: discoveryv1.EndpointSlice{}.SwaggerDoc()["addressType"],
+			Value: func(s *discoveryv1.EndpointSlice) any { return string(s.AddressType) },
+		},
+		{
+			Name: "Ports", Description: discoveryv1.EndpointSlice{}.SwaggerDoc()["ports"],
+			Value: func(s *discoveryv1.EndpointSlice) any { return ports(s.Ports) },
+		},
+		{
+			Name: "Endpoints", Description: discoveryv1.EndpointSlice{}.SwaggerDoc()["endpoints"],
+			Value: func(s *discoveryv1.EndpointSlice) any { return addresses(s.Endpoints) },
+		},
+		print.Age[discoveryv1.EndpointSlice](),
+	},
+}
+
+// ports prints port numbers; a port without one is any.
+func ports(list []discoveryv1.EndpointPort) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = "*"
+		if p.Port != nil {
+			texts[i] = strconv.Itoa(int(*p.Port))
+		}
+	}
+	return some(texts)
+}
+
+func addresses(list []discoveryv1.Endpoint) string {
+	var texts []string
+	for _, e := range list {
+		texts = append(texts, e.Addresses...)
+	}
+	return some(texts)
+}
+
+// some prints the first of a list and how many more there are.
+func some(list []string) string {
+	switch n := len(list); {
+	case n == 0:
+		return "<unset>"
+	case n > shown:
+		return fmt.Sprintf("%s + %d more...", strings.Join(list[:shown], ","), n-shown)
+	}
+	return strings.Join(list, ",")
+}
+
+func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		if p.Name == nil {
+			p.Name = ptr.To("")
+		}
+		if p.Protocol == nil {
+			p.Protocol = ptr.To(corev1.ProtocolTCP)
+		}
+	}
+}
+
+func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
+	var e validate.Errors
+	validate.RequiredEnum(&e, field.NewPath("addressType"), s.AddressType,
+		discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
+	fld := field.NewPath("endpoints")
+	if n := len(s.Endpoints); n > maxEndpoints {
+		e.TooMany(fld, n, maxEndpoints)
+	} else {
+		for i := range s.Endpoints {
+			checkEndpoint(&e, &s.Endpoints[i], s.AddressType, fld.Index(i))
+		}
+	}
+	checkPorts(&e, s.Ports, field.NewPath("ports"))
+	return e.List()
+}
+
+func checkEndpoint(e *validate.Errors, endpoint *discoveryv1.Endpoint, typ discoveryv1.AddressType, fld *field.Path) {
+	p := fld.Child("addresses")
+	switch n := len(endpoint.Addresses); {
+	case n == 0:
+		e.Required(p, "must contain at least 1 address")
+	case n > maxAddresses:
+		e.TooMany(p, n, maxAddresses)
+	}
+	for i, a := range endpoint.Addresses {
+		checkAddress(e, a, typ, p.Index(i))
+	}
+	if endpoint.NodeName != nil {
+		e.DNSSubdomain(fld.Child("nodeName"), *endpoint.NodeName)
+	}
+	if n := len(endpoint.DeprecatedTopology); n > maxTopology {
+		e.TooMany(fld.Child("deprecatedTopology"), n, maxTopology)
+	}
+	e.Add(metav1validation.ValidateLabels(endpoint.DeprecatedTopology, fld.Child("deprecatedTopology")))
+	if endpoint.Hostname != nil {
+		e.DNSLabel(fld.Child("hostname"), *endpoint.Hostname)
+	}
+	if endpoint.Hints != nil {
+		checkHints(e, endpoint.Hints, fld.Child("hints"))
+	}
+}
+
+func checkAddress(e *validate.Errors, address string, typ discoveryv1.AddressType, fld *field.Path) {
+	switch typ {
+	case discoveryv1.AddressTypeFQDN:
+		e.Add(validation.IsFullyQualifiedDomainName(fld, address))
+		return
+	case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
+	default:
+		return // the type itself is reported
+	}
+	before := e.Len()
+	e.Add(validation.IsValidIPForLegacyField(fld, address, true, nil))
+	if e.Len() > before {
+		return
+	}
+	switch v6 := netutils.IsIPv6String(address); {
+	case v6 && typ == discoveryv1.AddressTypeIPv4:
+		e.Invalid(fld, address, "must be an IPv4 address")
+	case !v6 && typ == discoveryv1.AddressTypeIPv6:
+		e.Invalid(fld, address, "must be an IPv6 address")
+	}
+	e.Add(core.ValidateNonSpecialIP(address, fld))
+}
+
+func checkHints(e *validate.Errors, hints *discoveryv1.EndpointHints, fld *field.Path) {
+	zones, nodes := sets.New[string](), sets.New[string]()
+	if n := len(hints.ForZones); n > maxHints {
+		e.TooMany(fld.Child("forZones"), n, maxHints)
+	}
+	for i, zone := range hints.ForZones {
+		p := fld.Child("forZones").Index(i)
+		if zones.Has(zone.Name) {
+			e.Duplicate(p.Child("name"), zone.Name)
+		}
+		zones.Insert(zone.Name)
+		e.Messages(p.Child("name"), zone.Name, validation.IsValidLabelValue(zone.Name))
+	}
+	if n := len(hints.ForNodes); n > maxHints {
+		e.TooMany(fld.Child("forNodes"), n, maxHints)
+	}
+	for i, node := range hints.ForNodes {
+		p := fld.Child("forNodes").Index(i)
+		if nodes.Has(node.Name) {
+			e.Duplicate(p.Child("name"), node.Name)
+		}
+		nodes.Insert(node.Name)
+		e.DNSSubdomain(p.Child("name"), node.Name)
+	}
+}
+
+func checkPorts(e *validate.Errors, list []discoveryv1.EndpointPort, fld *field.Path) {
+	if len(list) > maxPorts {
+		e.TooMany(fld, len(list), maxPorts)
+		return
+	}
+	names := sets.New[string]()
+	for i, port := range list {
+		p, name := fld.Index(i), ptr.Deref(port.Name, "")
+		if name != "" {
+			e.DNSLabel(p.Child("name"), name)
+		}
+		if names.Has(name) {
+			e.Duplicate(p.Child("name"), name)
+		}
+		names.Insert(name)
+		if port.Protocol == nil {
+			e.Required(p.Child("protocol"), "")
+		} else {
+			validate.Enum(e, p.Child("protocol"), *port.Protocol, corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)
+		}
+		if port.AppProtocol != nil {
+			e.QualifiedName(p.Child("appProtocol"), *port.AppProtocol)
+		}
+	}
+}
+
+func warnEndpointSlice(s, _ *discoveryv1.EndpointSlice) []string {
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		return []string{fmt.Sprintf("%s: FQDN endpoints are deprecated", field.NewPath("spec", "addressType"))}
+	}
+	return nil
+}

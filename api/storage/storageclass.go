@@ -1,0 +1,166 @@
+package storage
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
+
+	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
+)
+
+const (
+	// isDefaultClass marks the class of claims that name none; the second is
+	// what it was called before.
+	isDefaultClass     = "storageclass.kubernetes.io/is-default-class"
+	betaIsDefaultClass = "storageclass.beta.kubernetes.io/is-default-class"
+
+	maxParameters     = 512
+	maxParametersSize = 256 * 1024 // bytes, of keys and values together
+)
+
+// StorageClass is a way to make volumes.
+var StorageClass = api.Of[storagev1.StorageClass]{
+	Group: storagev1.GroupName, Version: "v1", Kind: "StorageClass", Resource: "storageclasses",
+	ShortNames:    []string{"sc"},
+	ClusterScoped: true,
+
+	Default: func(c *storagev1.StorageClass) {
+		if c.ReclaimPolicy == nil {
+			c.ReclaimPolicy = ptr.To(corev1.PersistentVolumeReclaimDelete)
+		}
+		if c.VolumeBindingMode == nil {
+			c.VolumeBindingMode = ptr.To(storagev1.VolumeBindingImmediate)
+		}
+	},
+	Validate:       validateStorageClass,
+	ValidateUpdate: validateStorageClassUpdate,
+
+	Columns: []api.Column[storagev1.StorageClass]{
+		{
+			Name: "Name", Format: "name", Description: print.NameDoc(),
+			Value: func(c *storagev1.StorageClass) any {
+				if c.Annotations[isDefaultClass] == "true" || c.Annotations[betaIsDefaultClass] == "true" {
+					return c.Name + " (default)"
+				}
+				return c.Name
+			},
+		},
+		{
+			Name: "Provisioner", Description: storagev1.StorageClass{}.SwaggerDoc()["provisioner"],
+			Value: func(c *storagev1.StorageClass) any { return c.Provisioner },
+		},
+		{
+			Name: "ReclaimPolicy", Description: storagev1.StorageClass{}.SwaggerDoc()["reclaimPolicy"],
+			Value: func(c *storagev1.StorageClass) any {
+				return string(ptr.Deref(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete))
+			},
+		},
+		{
+			Name: "VolumeBindingMode", Description: storagev1.StorageClass{}.SwaggerDoc()["volumeBindingMode"],
+			Value: func(c *storagev1.StorageClass) any { return string(ptr.Deref(c.VolumeBindingMode, "<unset>")) },
+		},
+		{
+			Name: "AllowVolumeExpansion", Description: storagev1.StorageClass{}.SwaggerDoc()["allowVolumeExpansion"],
+			Value: func(c *storagev1.StorageClass) any { return ptr.Deref(c.AllowVolumeExpansion, false) },
+		},
+		print.Age[storagev1.StorageClass](),
+	},
+}
+
+func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
+	var e validate.Errors
+	checkProvisioner(&e, c.Provisioner, field.NewPath("provisioner"))
+	checkParameters(&e, c.Parameters, field.NewPath("parameters"))
+	if p := ptr.Deref(c.ReclaimPolicy, ""); p != "" {
+		validate.Enum(&e, field.NewPath("reclaimPolicy"), p, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)
+	}
+	if m := c.VolumeBindingMode; m == nil {
+		e.Required(field.NewPath("volumeBindingMode"), "")
+	} else {
+		validate.Enum(&e, field.NewPath("volumeBindingMode"), *m, storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)
+	}
+	checkTopologies(&e, c.AllowedTopologies, field.NewPath("allowedTopologies"))
+	return e.List()
+}
+
+func checkProvisioner(e *validate.Errors, name string, fld *field.Path) {
+	if name == "" {
+		e.Required(fld, name)
+		return
+	}
+	e.Messages(fld, name, validation.IsQualifiedName(strings.ToLower(name)))
+}
+
+func checkParameters(e *validate.Errors, parameters map[string]string, fld *field.Path) {
+	if len(parameters) > maxParameters {
+		e.TooLong(fld, maxParameters)
+		return
+	}
+	size := 0
+	for _, key := range validate.Keys(parameters) {
+		if key == "" {
+			e.Invalid(fld, key, "field can not be empty.")
+		}
+		size += len(key) + len(parameters[key])
+	}
+	if size > maxParametersSize {
+		e.TooLong(fld, maxParametersSize)
+	}
+}
+
+func checkTopologies(e *validate.Errors, terms []corev1.TopologySelectorTerm, fld *field.Path) {
+	var seen []map[string]sets.Set[string]
+	for i, term := range terms {
+		p, chosen := fld.Index(i), map[string]sets.Set[string]{}
+		for k, req := range term.MatchLabelExpressions {
+			at := p.Child("matchLabelExpressions").Index(k)
+			e.Add(metav1validation.ValidateLabelName(req.Key, at.Child("key")))
+			if len(req.Values) == 0 {
+				e.Required(at.Child("values"), "")
+			}
+			values := sets.New[string]()
+			for n, v := range req.Values {
+				if values.Has(v) {
+					e.Duplicate(at.Child("values").Index(n), v)
+				}
+				values.Insert(v)
+			}
+			if _, twice := chosen[req.Key]; twice {
+				e.Duplicate(at.Child("key"), req.Key)
+			}
+			chosen[req.Key] = values
+		}
+		for _, other := range seen {
+			if apiequality.Semantic.DeepEqual(other, chosen) {
+				e.Duplicate(p.Child("matchLabelExpressions"), "")
+				break
+			}
+		}
+		seen = append(seen, chosen)
+	}
+}
+
+func validateStorageClassUpdate(c, old *storagev1.StorageClass) field.ErrorList {
+	var e validate.Errors
+	if !apiequality.Semantic.DeepEqual(c.Parameters, old.Parameters) {
+		e.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden.")
+	}
+	if c.Provisioner != old.Provisioner {
+		e.Forbidden(field.NewPath("provisioner"), "updates to provisioner are forbidden.")
+	}
+	if !ptr.Equal(c.ReclaimPolicy, old.ReclaimPolicy) {
+		e.Forbidden(field.NewPath("reclaimPolicy"), "updates to reclaimPolicy are forbidden.")
+	}
+	e.Add(apivalidation.ValidateImmutableField(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
+	return e.List()
+}

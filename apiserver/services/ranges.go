@@ -1,0 +1,171 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+)
+
+// Claims give a name to one owner. apiserver/etcd has them.
+type Claims interface {
+	Claim(ctx context.Context, name, owner string) (bool, error)
+	Release(ctx context.Context, name, owner string) error
+	List(ctx context.Context) (map[string]string, error)
+}
+
+var (
+	errTaken = errors.New("provided IP is already allocated")
+	errFull  = errors.New("range is full")
+)
+
+// Addresses gives out the addresses of a range.
+type Addresses struct {
+	prefix netip.Prefix
+	claims Claims
+}
+
+// NewAddresses gives the addresses of a CIDR.
+func NewAddresses(cidr string, claims Claims) (*Addresses, error) {
+	p, err := netip.ParsePrefix(cidr)
+	if err != nil {
+		return nil, fmt.Errorf("service-cluster-ip-range %q: %w", cidr, err)
+	}
+	return &Addresses{p.Masked(), claims}, nil
+}
+
+// Is6 says which family the range is of.
+func (a *Addresses) Is6() bool { return a.prefix.Addr().Is6() }
+
+// Claim takes the address that a client named.
+func (a *Addresses) Claim(ctx context.Context, address, owner string) error {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || !a.prefix.Contains(ip) || a.reserved(ip) {
+		return fmt.Errorf("provided IP is not in the valid range. The range of valid IPs is %s", a.prefix)
+	}
+	ok, err := a.claims.Claim(ctx, ip.String(), owner)
+	if err == nil && !ok {
+		return errTaken
+	}
+	return err
+}
+
+// reserved are the network's own address and IPv4's broadcast address.
+func (a *Addresses) reserved(ip netip.Addr) bool {
+	return ip == a.prefix.Addr() || !a.Is6() && !a.prefix.Contains(ip.Next())
+}
+
+// Next takes any address. It begins at random in the upper part of the range:
+// the lower one is left for addresses that clients name (KEP-3070).
+func (a *Addresses) Next(ctx context.Context, owner string) (string, error) {
+	size := a.size()
+	if size < 1 {
+		return "", errFull
+	}
+	lower := staticBand(size)
+	begin := lower + rand.Int64N(max(size-lower, 1)) //nolint:gosec // an address is no secret
+	for i := range size {
+		// Once round the range from where we began: the upper part first.
+		offset := begin + i
+		if offset >= size {
+			offset -= size
+		}
+		ip := a.at(offset + 1)
+		ok, err := a.claims.Claim(ctx, ip.String(), owner)
+		if err != nil {
+			return "", err
+		}
+		if ok {
+			return ip.String(), nil
+		}
+	}
+	return "", errFull
+}
+
+// Release gives an address back.
+func (a *Addresses) Release(ctx context.Context, address, owner string) error {
+	return a.claims.Release(ctx, address, owner)
+}
+
+// size is how many addresses there are to give, no more than 2^16 in IPv6.
+func (a *Addresses) size() int64 {
+	bits := a.prefix.Addr().BitLen() - a.prefix.Bits()
+	if bits > 32 {
+		bits = 32
+	}
+	n := int64(1)<<bits - 1
+	if !a.Is6() {
+		n-- // broadcast
+	}
+	return n
+}
+
+// staticBand is min(max(16, size/16), 256) (KEP-3070).
+func staticBand(size int64) int64 {
+	return min(min(max(16, size/16), 256), size-1)
+}
+
+func (a *Addresses) at(offset int64) netip.Addr {
+	base := new(big.Int).SetBytes(a.prefix.Addr().AsSlice())
+	sum := base.Add(base, big.NewInt(offset)).FillBytes(make([]byte, a.prefix.Addr().BitLen()/8))
+	ip, _ := netip.AddrFromSlice(sum)
+	return ip
+}
+
+// Ports gives out node ports.
+type Ports struct {
+	ports  utilnet.PortRange
+	claims Claims
+}
+
+// NewPorts gives the ports of a range, "30000-32767".
+func NewPorts(s string, claims Claims) (*Ports, error) {
+	r, err := utilnet.ParsePortRange(s)
+	if err != nil {
+		return nil, fmt.Errorf("service-node-port-range %q: %w", s, err)
+	}
+	return &Ports{*r, claims}, nil
+}
+
+// Claim takes the port that a client named.
+func (p *Ports) Claim(ctx context.Context, port int32, owner string) error {
+	if !p.ports.Contains(int(port)) {
+		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %s", strings.TrimSpace(p.ports.String()))
+	}
+	ok, err := p.claims.Claim(ctx, strconv.Itoa(int(port)), owner)
+	if err == nil && !ok {
+		return errors.New("provided port is already allocated")
+	}
+	return err
+}
+
+// Next takes any port but those in avoid, which the owner has already.
+func (p *Ports) Next(ctx context.Context, owner string, avoid map[int32]bool) (int32, error) {
+	lower := int(staticBand(int64(p.ports.Size)))
+	begin := lower + rand.IntN(max(p.ports.Size-lower, 1)) //nolint:gosec // a port is no secret
+	for i := range p.ports.Size {
+		port := int32(p.ports.Base + (begin+i)%p.ports.Size)
+		if avoid[port] {
+			continue
+		}
+		ok, err := p.claims.Claim(ctx, strconv.Itoa(int(port)), owner)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			return port, nil
+		}
+	}
+	return 0, errFull
+}
+
+// Release gives a port back.
+func (p *Ports) Release(ctx context.Context, port int32, owner string) error {
+	return p.claims.Release(ctx, strconv.Itoa(int(port)), owner)
+}

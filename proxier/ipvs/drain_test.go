@@ -1,0 +1,306 @@
+package ipvs_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	moby "github.com/moby/ipvs"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/skiffcluster/skiff/proxier/backend"
+	"github.com/skiffcluster/skiff/proxier/ipvs"
+	"github.com/skiffcluster/skiff/proxier/model"
+	"github.com/skiffcluster/skiff/proxier/sysctl"
+)
+
+// node is a network namespace with addresses of its own and the backend in it.
+type node struct {
+	testing.TB
+	path string
+	b    *ipvs.Backend
+	now  time.Time
+}
+
+const vip = "10.96.0.1"
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	if !ipvs.Available() {
+		t.Skip("this kernel has no IPVS; hack/ipvs-kernel/test.sh runs these tests in one that has")
+	}
+	made := make(chan netns.NsHandle)
+	go func() {
+		runtime.LockOSThread()
+		ns, err := netns.New()
+		if err != nil {
+			t.Error(err)
+		}
+		made <- ns
+	}()
+	ns := <-made
+	t.Cleanup(func() { _ = ns.Close() })
+	n := &node{TB: t, path: fmt.Sprintf("/proc/self/fd/%d", int(ns)), now: time.Unix(1e9, 0)}
+	n.inside(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		if err := netlink.LinkSetUp(lo); err != nil {
+			return err
+		}
+		return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}})
+	})
+	n.addAddr("10.0.0.1/24")
+	for i := 1; i <= 2; i++ {
+		n.addAddr(fmt.Sprintf("10.0.0.1%d/24", i))
+		n.serve(fmt.Sprintf("10.0.0.1%d:8080", i))
+	}
+	b, err := ipvs.Open(ipvs.Config{Config: backend.Config{NetNS: n.path}, Now: func() time.Time { return n.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.b = b
+	t.Cleanup(func() { _ = b.Close() })
+	return n
+}
+
+func (n *node) inside(f func() error) {
+	n.Helper()
+	if err := sysctl.Inside(n.path, f); err != nil {
+		n.Fatal(err)
+	}
+}
+
+func (n *node) addAddr(cidr string) {
+	n.Helper()
+	n.inside(func() error {
+		br, err := netlink.LinkByName("br0")
+		if err != nil {
+			return err
+		}
+		if err := netlink.LinkSetUp(br); err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(cidr)
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(br, a)
+	})
+}
+
+// serve echoes lines at addr.
+func (n *node) serve(addr string) {
+	n.Helper()
+	n.inside(func() error {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return err
+		}
+		n.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer func() { _ = c.Close() }()
+					r := bufio.NewReader(c)
+					for {
+						s, err := r.ReadString('\n')
+						if err != nil {
+							return
+						}
+						_, _ = fmt.Fprint(c, s)
+					}
+				}()
+			}
+		}()
+		return nil
+	})
+}
+
+// dial opens a connection that echoes.
+func (n *node) dial(addr string) net.Conn {
+	n.Helper()
+	var c net.Conn
+	n.inside(func() (err error) {
+		c, err = net.DialTimeout("tcp", addr, 5*time.Second)
+		return err
+	})
+	n.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := fmt.Fprintln(c, "hello"); err != nil {
+		n.Fatal(err)
+	}
+	if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+		n.Fatal(err)
+	}
+	return c
+}
+
+func (n *node) apply(protocol corev1.Protocol, endpoints ...string) {
+	n.Helper()
+	p := model.Port{Name: "web", Protocol: protocol, Family: corev1.IPv4Protocol}
+	for _, e := range endpoints {
+		p.Cluster = append(p.Cluster, model.Endpoint{AddrPort: netip.MustParseAddrPort(e)})
+	}
+	p.Frontends = []model.Frontend{
+		{Kind: model.ClusterIP, Addr: netip.MustParseAddr(vip), Port: 80},
+		{Kind: model.NodePort, Port: 30080},
+	}
+	s := &model.Service{Key: "default/web", Ports: []model.Port{p}}
+	if err := n.b.Apply(context.Background(), []model.Change{{Key: s.Key, Service: s}}); err != nil {
+		n.Fatal(err)
+	}
+}
+
+func (n *node) check() {
+	n.Helper()
+	if _, err := n.b.Check(context.Background()); err != nil {
+		n.Fatal(err)
+	}
+}
+
+// servers returns the real servers behind addr as "address=weight".
+func (n *node) servers(addr string) string {
+	n.Helper()
+	h, err := moby.New(n.path)
+	if err != nil {
+		n.Fatal(err)
+	}
+	defer h.Close()
+	services, err := h.GetServices()
+	if err != nil {
+		n.Fatal(err)
+	}
+	var out []string
+	for _, s := range services {
+		if net.JoinHostPort(s.Address.String(), fmt.Sprint(s.Port)) != addr {
+			continue
+		}
+		out = append(out, s.SchedName)
+		dests, err := h.GetDestinations(s)
+		if err != nil {
+			n.Fatal(err)
+		}
+		for _, d := range dests {
+			out = append(out, fmt.Sprintf("%s=%d", d.Address, d.Weight))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (n *node) expectServers(what, addr, want string) {
+	n.Helper()
+	got := strings.Fields(n.servers(addr))
+	wanted := strings.Fields(want)
+	seen := map[string]int{}
+	for _, g := range got {
+		seen[g]++
+	}
+	for _, w := range wanted {
+		seen[w]--
+	}
+	for s, d := range seen {
+		if d != 0 {
+			n.Errorf("%s: %s has %q, want %q (%s)", what, addr, got, want, s)
+			return
+		}
+	}
+}
+
+func TestAServerThatGoesIsDrained(t *testing.T) {
+	n := newNode(t)
+	n.apply(corev1.ProtocolTCP, "10.0.0.11:8080")
+	n.dial(vip + ":80")
+	n.apply(corev1.ProtocolTCP, "10.0.0.12:8080")
+	n.expectServers("with a connection", vip+":80", "rr 10.0.0.11=0 10.0.0.12=1")
+	n.check()
+	n.expectServers("with a connection, checked", vip+":80", "rr 10.0.0.11=0 10.0.0.12=1")
+	n.expectServers("the node port never had one", "10.0.0.1:30080", "rr 10.0.0.12=1")
+	n.apply(corev1.ProtocolTCP, "10.0.0.11:8080", "10.0.0.12:8080")
+	n.expectServers("come back", vip+":80", "rr 10.0.0.11=1 10.0.0.12=1")
+	n.apply(corev1.ProtocolTCP, "10.0.0.12:8080")
+	n.now = n.now.Add(ipvs.DrainTime - time.Second)
+	n.check()
+	n.expectServers("shortly before its time is up", vip+":80", "rr 10.0.0.11=0 10.0.0.12=1")
+	n.now = n.now.Add(time.Second)
+	n.check()
+	n.expectServers("its time is up", vip+":80", "rr 10.0.0.12=1")
+}
+
+func TestAUDPServerIsRemovedAtOnce(t *testing.T) {
+	n := newNode(t)
+	n.apply(corev1.ProtocolUDP, "10.0.0.11:53", "10.0.0.12:53")
+	n.apply(corev1.ProtocolUDP, "10.0.0.12:53")
+	n.expectServers("one is gone", vip+":80", "rr 10.0.0.12=1")
+}
+
+func TestNodePortsFollowTheNodesAddresses(t *testing.T) {
+	n := newNode(t)
+	n.apply(corev1.ProtocolTCP, "10.0.0.12:8080")
+	changed := make(chan struct{}, 64)
+	ctx, cancel := context.WithCancel(t.Context())
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		n.b.WatchAddresses(ctx, func() { changed <- struct{}{} })
+	}()
+	deadline := time.After(10 * time.Second)
+	for told := false; !told; {
+		// The subscription may begin only after an address came: add another.
+		n.addAddr(fmt.Sprintf("10.0.7.%d/24", time.Now().UnixNano()%250+1))
+		select {
+		case <-changed:
+			told = true
+		case <-deadline:
+			t.Fatal("not told of a new address")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	cancel()
+	<-watching
+	n.addAddr("10.0.8.1/24")
+	n.check()
+	n.expectServers("a new address", "10.0.8.1:30080", "rr 10.0.0.12=1")
+}
+
+func TestVirtualServersOfOthersStay(t *testing.T) {
+	n := newNode(t)
+	h, err := moby.New(n.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	foreign := &moby.Service{
+		Address: net.IPv4(10, 0, 0, 1).To4(), Port: 9999, Protocol: unix.IPPROTO_TCP,
+		SchedName: "wlc", AddressFamily: unix.AF_INET, Netmask: 0xffffffff,
+	}
+	if err := h.NewService(foreign); err != nil {
+		t.Fatal(err)
+	}
+	n.apply(corev1.ProtocolTCP, "10.0.0.12:8080")
+	n.check()
+	n.expectServers("a foreign server", "10.0.0.1:9999", "wlc")
+	if err := n.b.Apply(context.Background(), []model.Change{{Key: "default/web"}}); err != nil {
+		t.Fatal(err)
+	}
+	n.expectServers("our service is gone", vip+":80", "")
+	n.expectServers("our node port is gone", "10.0.0.1:30080", "")
+	if err := ipvs.Cleanup(n.path); err != nil {
+		t.Fatal(err)
+	}
+	n.expectServers("a foreign server after Cleanup", "10.0.0.1:9999", "wlc")
+}
