@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,7 +67,34 @@ func Start(ctx context.Context, config Config) (_ *Cluster, err error) {
 	if err := c.step("API server", func() error { return c.startAPIServer(ctx) }); err != nil {
 		return nil, err
 	}
+	if err := c.startRooms(ctx); err != nil {
+		return nil, err
+	}
 	return c, nil
+}
+
+// startRooms starts what stands around the API server, all at once: the rooms
+// wait for nothing but it.
+func (c *Cluster) startRooms(ctx context.Context) error {
+	rooms := []struct {
+		name  Room
+		start func(context.Context) error
+	}{
+		{Controllers, c.startControllers},
+		{Scheduler, c.startScheduler},
+	}
+	var group sync.WaitGroup
+	errs := make([]error, len(rooms))
+	for i, r := range rooms {
+		if slices.Contains(c.config.Without, r.name) {
+			continue
+		}
+		group.Go(func() {
+			errs[i] = c.step(string(r.name), func() error { return r.start(ctx) })
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
 }
 
 // RESTConfig is for clients with all rights, in this process.

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/skiffcluster/skiff/apiserver"
+	"github.com/skiffcluster/skiff/controllers"
+	"github.com/skiffcluster/skiff/scheduler"
 )
 
 // Config says what cluster to start. Its zero value is a test cluster: data in
@@ -27,7 +29,12 @@ type Config struct {
 	// Progress is told of each step of the start.
 	Progress func(Step)
 
-	APIServer apiserver.Config
+	// Without leaves rooms out.
+	Without []Room
+
+	APIServer   apiserver.Config
+	Controllers controllers.Config
+	Scheduler   scheduler.Config
 }
 
 // Step is a part of the start that has ended.

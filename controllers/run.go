@@ -137,7 +137,7 @@ func (c *Controllers) newManager(ctx context.Context) (ctrl.Manager, func(), err
 	mgr, err := ctrl.NewManager(c.cfg.REST, ctrl.Options{
 		Scheme:                  newScheme(),
 		Logger:                  logger,
-		Cache:                   cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache:                   cache.Options{DefaultTransform: cache.TransformStripManagedFields(), NewInformer: newInformer},
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:  "0",
 		GracefulShutdownTimeout: ptr.To[time.Duration](-1), // turns end with ctx: wait for them all

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/util/diff"
-	"sigs.k8s.io/randfill"
 
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/all"
@@ -49,8 +48,6 @@ func random(k *api.Kind) func() runtime.Object {
 		return obj
 	}
 }
-
-var _ = randfill.New // the fuzzer's own type
 
 func TestKindsAreDeclaredInFull(t *testing.T) {
 	seen := map[schema.GroupVersionResource]bool{}

@@ -23,11 +23,17 @@ type Cluster struct {
 
 // New starts a cluster of API server, controllers, scheduler and one simulated
 // node.
-func New(t testing.TB) *Cluster { return With(t, cluster.Config{}) }
+func New(t testing.TB) *Cluster {
+	t.Helper()
+	return With(t, cluster.Config{})
+}
 
 // APIServer starts an API server and nothing else: no controller acts on what
 // the test creates.
-func APIServer(t testing.TB) *Cluster { return With(t, cluster.Config{}) }
+func APIServer(t testing.TB) *Cluster {
+	t.Helper()
+	return With(t, cluster.Config{Without: []cluster.Room{cluster.Controllers, cluster.Scheduler, cluster.Nodes}})
+}
 
 // With starts the cluster that config says.
 func With(t testing.TB, config cluster.Config) *Cluster {

@@ -1,0 +1,56 @@
+package cluster
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+
+	"github.com/skiffcluster/skiff/controllers"
+	"github.com/skiffcluster/skiff/scheduler"
+)
+
+// Room is a part of the cluster beside the API server.
+type Room string
+
+// The rooms that Config.Without can leave out.
+const (
+	Controllers Room = "controllers"
+	Scheduler   Room = "scheduler"
+	Nodes       Room = "nodes"
+)
+
+// startControllers runs the controllers with the rights of
+// system:kube-controller-manager.
+func (c *Cluster) startControllers(ctx context.Context) error {
+	cfg := c.config.Controllers
+	cfg.REST = c.As("system:kube-controller-manager")
+	cfg.RootCA = c.pki.CA()
+	key, err := x509.MarshalECPrivateKey(c.config.APIServer.ServiceAccountKey)
+	if err != nil {
+		return fmt.Errorf("encode service account key: %w", err)
+	}
+	cfg.ServiceAccountKey = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key})
+	if cfg.ClusterCIDR == "" {
+		cfg.ClusterCIDR, cfg.AllocateNodeCIDRs = c.config.ClusterCIDR, true
+	}
+	if cfg.ServiceClusterIPRange == "" {
+		cfg.ServiceClusterIPRange = c.config.APIServer.ServiceClusterIPRange
+	}
+	room, err := controllers.New(cfg)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, "controllers", room)
+}
+
+// startScheduler runs the scheduler with the rights of system:kube-scheduler.
+func (c *Cluster) startScheduler(ctx context.Context) error {
+	cfg := c.config.Scheduler
+	cfg.REST = c.As("system:kube-scheduler")
+	room, err := scheduler.New(cfg)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, "scheduler", room)
+}
