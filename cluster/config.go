@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/skiffcluster/skiff/apiserver"
@@ -42,6 +44,31 @@ type Step struct {
 	Name string
 	Took time.Duration
 	Err  error
+}
+
+// Validate checks what a person may have got wrong, and names it by its flag.
+func (c Config) Validate() error {
+	c.complete()
+	pods, err := prefix("cluster-cidr", c.ClusterCIDR)
+	if err != nil {
+		return err
+	}
+	services, err := prefix("service-cluster-ip-range", c.APIServer.ServiceClusterIPRange)
+	if err != nil {
+		return err
+	}
+	if pods.Overlaps(services) {
+		return fmt.Errorf("--cluster-cidr %s and --service-cluster-ip-range %s overlap: pods and services need addresses of their own", pods, services)
+	}
+	return nil
+}
+
+func prefix(flag, value string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(value)
+	if err != nil {
+		return p, fmt.Errorf("--%s %q is not a network such as 10.244.0.0/16", flag, value)
+	}
+	return p.Masked(), nil
 }
 
 func (c *Config) complete() {

@@ -14,6 +14,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=kube-system,resources=leases,verbs=get;create;update
+
 // leaderCallbacks is what a term tells the room.
 type leaderCallbacks struct {
 	started func()

@@ -135,6 +135,7 @@ func TestPodsOfANamespaceGoFirst(t *testing.T) {
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "image"}}},
 	}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "used"}}
+	ensureAccount(t, c, "team")
 	for _, object := range []client.Object{pod, secret} {
 		if err := c.Create(t.Context(), object); err != nil {
 			t.Fatal(err)

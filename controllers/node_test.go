@@ -57,6 +57,7 @@ func runningPod(t *testing.T, c client.Client, name, node, ip string, change ...
 	for _, each := range change {
 		each(pod)
 	}
+	ensureAccount(t, c, pod.Namespace)
 	if err := c.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +70,16 @@ func runningPod(t *testing.T, c client.Client, name, node, ip string, change ...
 		t.Fatal(err)
 	}
 	return pod
+}
+
+// ensureAccount creates the service account that pods need, where the
+// controller that does it is not running.
+func ensureAccount(t *testing.T, c client.Client, namespace string) {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}}
+	if err := c.Create(t.Context(), account); client.IgnoreAlreadyExists(err) != nil {
+		t.Fatal(err)
+	}
 }
 
 func podCondition(pod *corev1.Pod, kind corev1.PodConditionType) string {

@@ -133,7 +133,8 @@ func (c *Controllers) reportReady(mgr ctrl.Manager) func(context.Context) error 
 // newManager returns a manager without leader election, health or metrics
 // servers of its own, all of which outlive a term of leadership.
 func (c *Controllers) newManager(ctx context.Context) (ctrl.Manager, func(), error) {
-	logger := klog.FromContext(ctx)
+	// What controller-runtime tells of starts and stops is detail.
+	logger := klog.FromContext(ctx).V(1)
 	mgr, err := ctrl.NewManager(c.cfg.REST, ctrl.Options{
 		Scheme:                  newScheme(),
 		Logger:                  logger,
@@ -155,7 +156,7 @@ func (c *Controllers) newManager(ctx context.Context) (ctrl.Manager, func(), err
 	if err != nil {
 		return nil, nil, fmt.Errorf("create events client: %w", err)
 	}
-	broadcaster := record.NewBroadcaster(record.WithContext(klog.NewContext(context.WithoutCancel(ctx), logger)))
+	broadcaster := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: events.Events("")})
 	return eventManager{Manager: mgr, broadcaster: broadcaster}, broadcaster.Shutdown, nil
 }

@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -27,8 +29,19 @@ type env struct {
 // start starts an API server and a scheduler that ends with the test.
 func start(t testing.TB, cfg scheduler.Config) *env {
 	t.Helper()
-	e := &env{Cluster: clustertest.APIServer(t), t: t}
+	e := newEnv(t)
 	e.run(cfg)
+	return e
+}
+
+// newEnv starts an API server, and makes what controllers would have made.
+func newEnv(t testing.TB) *env {
+	t.Helper()
+	e := &env{Cluster: clustertest.APIServer(t), t: t}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}}
+	if err := e.Client().Create(context.Background(), account); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
 	return e
 }
 
@@ -68,15 +81,22 @@ func (e *env) run(cfg scheduler.Config) (stop func()) {
 
 func (e *env) create(obj client.Object) {
 	e.t.Helper()
-	status := obj.DeepCopyObject()
+	want := obj.DeepCopyObject()
 	if err := e.Client().Create(context.Background(), obj); err != nil {
 		e.t.Fatal(err)
 	}
-	if node, ok := obj.(*corev1.Node); ok {
-		node.Status = status.(*corev1.Node).Status
-		if err := e.Client().Status().Update(context.Background(), node); err != nil {
-			e.t.Fatal(err)
-		}
+	node, ok := obj.(*corev1.Node)
+	if !ok {
+		return
+	}
+	// A new node is tainted until it is ready, and its status is not taken.
+	node.Status = want.(*corev1.Node).Status
+	if err := e.Client().Status().Update(context.Background(), node); err != nil {
+		e.t.Fatal(err)
+	}
+	node.Spec.Taints = want.(*corev1.Node).Spec.Taints
+	if err := e.Client().Update(context.Background(), node); err != nil {
+		e.t.Fatal(err)
 	}
 }
 
@@ -273,15 +293,9 @@ func TestImportantPodPreempts(t *testing.T) {
 	e.create(low)
 	e.onNode("low")
 	high := newPod("high", "1")
-	high.Spec.PriorityClassName = "system-node-critical"
-	high.Namespace = "kube-system"
-	high.Spec.Priority = nil
-	high.Namespace = "default"
-	high.Spec.PriorityClassName = ""
-	high.Spec.Priority = ptr.To[int32](1000)
-	if err := e.Client().Create(context.Background(), high); err != nil {
-		t.Skipf("the API server takes no priority without a class: %v", err)
-	}
+	e.create(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 1000})
+	high.Spec.PriorityClassName = "high"
+	e.create(high)
 	e.onNode("high")
 	e.event("low", "Preempted", "Preempted by pod "+string(high.UID)+" on node n1")
 }
@@ -319,9 +333,7 @@ func TestTwoSchedulersByNameNeverOvercommit(t *testing.T) {
 }
 
 func TestAnotherSchedulerTakesOverFromADeadLeader(t *testing.T) {
-	e := &env{Cluster: clustertest.APIServer(t), t: t}
-	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system"}}
-	_ = e.Client().Create(context.Background(), system) // the API server may have made it
+	e := newEnv(t)
 	stop := e.run(scheduler.Config{LeaderElect: true, Identity: "a"})
 	e.run(scheduler.Config{LeaderElect: true, Identity: "b"})
 	e.create(newNode("n1", "4"))

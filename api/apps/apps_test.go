@@ -11,10 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api/apps"
+	"github.com/skiffcluster/skiff/api/kindtest"
 )
 
 var labels = map[string]string{"app": "web"}
@@ -29,20 +29,6 @@ func template() corev1.PodTemplateSpec {
 func selector() *metav1.LabelSelector { return &metav1.LabelSelector{MatchLabels: labels} }
 
 func meta() metav1.ObjectMeta { return metav1.ObjectMeta{Name: "web", Namespace: "default"} }
-
-// check compares errors with what Kubernetes says, each by its beginning.
-func check(t *testing.T, got field.ErrorList, want ...string) {
-	t.Helper()
-	var texts []string
-	for _, err := range got {
-		texts = append(texts, err.Error())
-	}
-	for i := range max(len(texts), len(want)) {
-		if i >= len(texts) || i >= len(want) || !strings.HasPrefix(texts[i], want[i]) {
-			t.Fatalf("errors\n  %s\nwant\n  %s", strings.Join(texts, "\n  "), strings.Join(want, "\n  "))
-		}
-	}
-}
 
 func TestDeploymentDefaults(t *testing.T) {
 	d := &appsv1.Deployment{}
@@ -106,7 +92,7 @@ func TestDeploymentValidation(t *testing.T) {
 			d := &appsv1.Deployment{ObjectMeta: meta(), Spec: appsv1.DeploymentSpec{Selector: selector(), Template: template()}}
 			apps.Deployment.Default(d)
 			c.change(d)
-			check(t, apps.Deployment.Validate(d), c.want...)
+			kindtest.Errors(t, apps.Deployment.Validate(d), c.want...)
 		})
 	}
 }
@@ -115,11 +101,11 @@ func TestSelectorsAreImmutable(t *testing.T) {
 	other := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}
 	const want = "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"db\"}}: field is immutable"
 	old := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Selector: selector()}}
-	check(t, apps.Deployment.ValidateUpdate(&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Selector: other}}, old), want)
-	check(t, apps.Deployment.ValidateUpdate(old, old))
-	check(t, apps.ReplicaSet.ValidateUpdate(&appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Selector: other}},
+	kindtest.Errors(t, apps.Deployment.ValidateUpdate(&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Selector: other}}, old), want)
+	kindtest.Errors(t, apps.Deployment.ValidateUpdate(old, old))
+	kindtest.Errors(t, apps.ReplicaSet.ValidateUpdate(&appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Selector: other}},
 		&appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Selector: selector()}}), want)
-	check(t, apps.DaemonSet.ValidateUpdate(&appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{Selector: other}},
+	kindtest.Errors(t, apps.DaemonSet.ValidateUpdate(&appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{Selector: other}},
 		&appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{Selector: selector()}}), want)
 }
 
@@ -128,7 +114,7 @@ func TestDeploymentStatus(t *testing.T) {
 	d := &appsv1.Deployment{Status: appsv1.DeploymentStatus{
 		Replicas: 1, UpdatedReplicas: 2, ReadyReplicas: 1, AvailableReplicas: 2, CollisionCount: ptr.To[int32](1),
 	}}
-	check(t, apps.Deployment.Status.Validate(d, old),
+	kindtest.Errors(t, apps.Deployment.Status.Validate(d, old),
 		"status.updatedReplicas: Invalid value: 2: cannot be greater than status.replicas",
 		"status.availableReplicas: Invalid value: 2: cannot be greater than status.replicas",
 		"status.availableReplicas: Invalid value: 2: cannot be greater than readyReplicas",
@@ -188,10 +174,10 @@ func TestStatefulSetUpdate(t *testing.T) {
 	scaled := base()
 	scaled.Spec.Replicas = ptr.To[int32](7)
 	scaled.Spec.Template.Spec.Containers[0].Image = "web:2"
-	check(t, apps.StatefulSet.ValidateUpdate(scaled, base()))
+	kindtest.Errors(t, apps.StatefulSet.ValidateUpdate(scaled, base()))
 	moved := base()
 	moved.Spec.ServiceName = "other"
-	check(t, apps.StatefulSet.ValidateUpdate(moved, base()), "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', "+
+	kindtest.Errors(t, apps.StatefulSet.ValidateUpdate(moved, base()), "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', "+
 		"'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")
 }
 
@@ -199,11 +185,11 @@ func TestStatefulSetPodsMountTheirClaims(t *testing.T) {
 	s := &appsv1.StatefulSet{ObjectMeta: meta(), Spec: appsv1.StatefulSetSpec{Selector: selector(), Template: template()}}
 	s.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
 	apps.StatefulSet.Default(s)
-	check(t, apps.StatefulSet.Validate(s), "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"")
+	kindtest.Errors(t, apps.StatefulSet.Validate(s), "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"")
 	claim := corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}}
 	claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 	s.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claim}
-	check(t, apps.StatefulSet.Validate(s), "spec.volumeClaimTemplates[0].spec.resources[storage]: Required value")
+	kindtest.Errors(t, apps.StatefulSet.Validate(s), "spec.volumeClaimTemplates[0].spec.resources[storage]: Required value")
 }
 
 func TestDaemonSetTemplateGeneration(t *testing.T) {
@@ -230,26 +216,26 @@ func TestDaemonSetTemplateGeneration(t *testing.T) {
 func TestDaemonSetStrategy(t *testing.T) {
 	d := &appsv1.DaemonSet{ObjectMeta: meta(), Spec: appsv1.DaemonSetSpec{Selector: selector(), Template: template()}}
 	apps.DaemonSet.Default(d)
-	check(t, apps.DaemonSet.Validate(d))
+	kindtest.Errors(t, apps.DaemonSet.Validate(d))
 	d.Spec.UpdateStrategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(1))
-	check(t, apps.DaemonSet.Validate(d), "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero")
+	kindtest.Errors(t, apps.DaemonSet.Validate(d), "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero")
 	d.Spec.UpdateStrategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(0))
 	d.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable = ptr.To(intstr.FromInt32(0))
-	check(t, apps.DaemonSet.Validate(d), "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0")
+	kindtest.Errors(t, apps.DaemonSet.Validate(d), "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0")
 }
 
 func TestControllerRevision(t *testing.T) {
 	k := apps.ControllerRevision.Erase()
 	r := &appsv1.ControllerRevision{ObjectMeta: meta(), Revision: -1}
 	r.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web", Controller: ptr.To(true)}}
-	check(t, k.Validate(context.Background(), r), "data: Required value: data is mandatory",
+	kindtest.Errors(t, k.Validate(context.Background(), r), "data: Required value: data is mandatory",
 		"revision: Invalid value: -1: must be greater than or equal to 0")
 	if got := k.Cells(r)[1]; got != "statefulset.apps/web" {
 		t.Error(got)
 	}
 	changed := r.DeepCopy()
 	changed.Data = runtime.RawExtension{Raw: []byte(`{}`)}
-	check(t, apps.ControllerRevision.ValidateUpdate(changed, r), "data: Invalid value: ")
+	kindtest.Errors(t, apps.ControllerRevision.ValidateUpdate(changed, r), "data: Invalid value: ")
 }
 
 func TestReplicaSetFields(t *testing.T) {

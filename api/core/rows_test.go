@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
@@ -66,6 +67,8 @@ func same(t *testing.T, got, want []string) {
 		t.Errorf("Got:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 }
+
+func equal(a, b any) bool { return apiequality.Semantic.DeepEqual(a, b) }
 
 // checkRows validates a pod for each row; wrap makes YAML of a pod's spec of
 // the row's YAML.

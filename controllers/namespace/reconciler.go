@@ -58,11 +58,12 @@ type Reconciler struct {
 	discover discovery.DiscoveryInterfaceWithContext
 
 	mu    sync.Mutex
-	looks map[types.UID]looks
+	looks map[string]looks
 }
 
 // looks remembers how often, and since when, a namespace has been looked at.
 type looks struct {
+	uid   types.UID
 	first time.Time
 	count int
 }
@@ -79,7 +80,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Concurrency == 0 {
 		r.Concurrency = 10
 	}
-	r.looks = map[types.UID]looks{}
+	r.looks = map[string]looks{}
 	config := rest.CopyConfig(mgr.GetConfig())
 	var err error
 	if r.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), mgr.GetHTTPClient()); err != nil {
@@ -126,13 +127,16 @@ func (r *Reconciler) emptiedNamespace(ctx context.Context, pod client.Object) []
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	namespace := &corev1.Namespace{}
 	if err := r.Live.Get(ctx, req.NamespacedName, namespace); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.forget(req.Name)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if namespace.DeletionTimestamp.IsZero() || len(namespace.Spec.Finalizers) == 0 {
-		r.forget(namespace.UID)
+	if namespace.DeletionTimestamp.IsZero() || !slices.Contains(namespace.Spec.Finalizers, corev1.FinalizerKubernetes) {
+		r.forget(req.Name) // not ours to empty, or emptied
 		return ctrl.Result{}, nil
 	}
-	seen := r.look(namespace.UID)
+	seen := r.look(namespace)
 	found, err := r.empty(ctx, namespace)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -152,7 +156,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.finalize(ctx, namespace); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.forget(namespace.UID)
+	r.forget(namespace.Name)
 	return ctrl.Result{}, nil
 }
 
@@ -224,22 +228,22 @@ func (r *Reconciler) finalize(ctx context.Context, namespace *corev1.Namespace) 
 	return nil
 }
 
-func (r *Reconciler) look(uid types.UID) looks {
+func (r *Reconciler) look(namespace *corev1.Namespace) looks {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	seen, known := r.looks[uid]
-	if !known {
-		seen.first = r.Clock.Now()
+	seen := r.looks[namespace.Name]
+	if seen.uid != namespace.UID {
+		seen = looks{uid: namespace.UID, first: r.Clock.Now()}
 	}
 	seen.count++
-	r.looks[uid] = seen
+	r.looks[namespace.Name] = seen
 	return seen
 }
 
-func (r *Reconciler) forget(uid types.UID) {
+func (r *Reconciler) forget(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.looks, uid)
+	delete(r.looks, name)
 }
 
 // wait is the time until the next look at a namespace that is not empty: soon at

@@ -194,14 +194,19 @@ func (r *Reconciler) followDisruption(ctx context.Context, nodes []*corev1.Node,
 // giveUp taints the nodes whose turn it is, and returns the time until the next
 // one's.
 func (r *Reconciler) giveUp(ctx context.Context) time.Duration {
-	due, wait := r.zones.due(r.Clock.Now())
-	for _, name := range due {
+	due, wait := r.zones.due(r.Clock.Now(), func(name string) bool {
 		node, ok := r.nodes.Get(types.NamespacedName{Name: name})
 		if !ok {
-			continue
+			return false
 		}
-		if wanted, failing := noExecuteTaint(readiness(node)); failing {
-			r.setNoExecute(ctx, node, wanted)
+		_, failing := noExecuteTaint(readiness(node))
+		return failing
+	})
+	for _, name := range due {
+		if node, ok := r.nodes.Get(types.NamespacedName{Name: name}); ok {
+			if wanted, failing := noExecuteTaint(readiness(node)); failing {
+				r.setNoExecute(ctx, node, wanted)
+			}
 		}
 	}
 	return wait

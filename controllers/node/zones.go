@@ -84,17 +84,30 @@ func (z *zones) remove(node string) {
 }
 
 // due returns the nodes whose turn it is, and how long until the next one's;
-// zero when there is none, or none may be given up.
-func (z *zones) due(now time.Time) (nodes []string, wait time.Duration) {
+// zero when there is none, or none may be given up. A queued node of which fails
+// is not true keeps its place and costs no turn: the cache may be behind
+// what was just written.
+func (z *zones) due(now time.Time, fails func(node string) bool) (nodes []string, wait time.Duration) {
 	for _, zone := range z.byKey {
-		for len(zone.queue) > 0 && zone.limiter.take(now) {
-			nodes = append(nodes, zone.queue[0])
-			zone.queue = zone.queue[1:]
-		}
-		if len(zone.queue) > 0 {
-			if next := zone.limiter.wait(); next > 0 && (wait == 0 || next < wait) {
-				wait = next
+		var kept []string
+		waiting := false
+		for _, node := range zone.queue {
+			switch {
+			case !fails(node):
+				kept = append(kept, node)
+			case zone.limiter.take(now):
+				nodes = append(nodes, node)
+			default:
+				kept = append(kept, node)
+				waiting = true
 			}
+		}
+		zone.queue = kept
+		if !waiting {
+			continue
+		}
+		if next := zone.limiter.wait(); next > 0 && (wait == 0 || next < wait) {
+			wait = next
 		}
 	}
 	slices.Sort(nodes)

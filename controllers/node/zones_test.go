@@ -9,6 +9,8 @@ import (
 
 var usual = Rates{Normal: 0.1, Reduced: 0.01, LargeCluster: 50, Unhealthy: 0.55}
 
+func fails(string) bool { return true }
+
 func TestZoneState(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -52,7 +54,7 @@ func TestNodesAreGivenUpAtTheRate(t *testing.T) {
 		{15, nil},
 		{20, []string{"n2"}},
 	} {
-		got, wait := z.due(at(step.at))
+		got, wait := z.due(at(step.at), fails)
 		if !slices.Equal(got, step.want) {
 			t.Errorf("at %d s %v are given up, want %v", step.at, got, step.want)
 		}
@@ -60,8 +62,27 @@ func TestNodesAreGivenUpAtTheRate(t *testing.T) {
 			t.Errorf("at %d s the next is in %v, want 10 s", step.at, wait)
 		}
 	}
-	if _, wait := z.due(at(1000)); wait != 0 {
+	if _, wait := z.due(at(1000), fails); wait != 0 {
 		t.Errorf("with nothing queued the next turn is in %v", wait)
+	}
+}
+
+func TestANodeThatTheCacheShowsAsReadyCostsNoTurn(t *testing.T) {
+	z := newZones(usual)
+	z.update(map[string]census{"a": {10, 2}}, at(0))
+	z.add("a", "n0")
+	z.add("a", "n1")
+	if got, wait := z.due(at(0), func(string) bool { return false }); len(got) != 0 || wait != 0 {
+		t.Errorf("%v are given up, next in %v", got, wait)
+	}
+	if got, _ := z.due(at(1), func(name string) bool { return name == "n1" }); !slices.Equal(got, []string{"n1"}) {
+		t.Errorf("%v are given up, want the one that fails", got)
+	}
+	if got, wait := z.due(at(2), fails); len(got) != 0 || wait < 8*time.Second {
+		t.Errorf("%v are given up, next in %v", got, wait)
+	}
+	if got, _ := z.due(at(11), fails); !slices.Equal(got, []string{"n0"}) {
+		t.Errorf("%v are given up, want the one that kept its place", got)
 	}
 }
 
@@ -70,7 +91,7 @@ func TestANodeThatIsReadyAgainIsNotGivenUp(t *testing.T) {
 	z.update(map[string]census{"a": {10, 1}}, at(0))
 	z.add("a", "n0")
 	z.remove("n0")
-	if got, _ := z.due(at(0)); len(got) != 0 {
+	if got, _ := z.due(at(0), fails); len(got) != 0 {
 		t.Errorf("%v are given up", got)
 	}
 }
@@ -138,11 +159,11 @@ func TestAStoppedZoneGivesUpNothing(t *testing.T) {
 	z := newZones(usual)
 	z.update(map[string]census{"a": {3, 7}}, at(0))
 	z.add("a", "n0")
-	if got, wait := z.due(at(1000)); len(got) != 0 || wait != 0 {
+	if got, wait := z.due(at(1000), fails); len(got) != 0 || wait != 0 {
 		t.Errorf("%v are given up, next in %v", got, wait)
 	}
 	z.update(map[string]census{"a": {9, 1}}, at(1005))
-	if got, _ := z.due(at(1005)); !slices.Equal(got, []string{"n0"}) {
+	if got, _ := z.due(at(1005), fails); !slices.Equal(got, []string{"n0"}) {
 		t.Errorf("%v are given up when the zone is well again", got)
 	}
 }

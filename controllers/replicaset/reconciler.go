@@ -23,11 +23,11 @@ import (
 	"github.com/skiffcluster/skiff/internal/consistency"
 )
 
-//+kubebuilder:rbac:groups=apps,resources=replicasets,verbs=get;list;watch
-//+kubebuilder:rbac:groups=apps,resources=replicasets/status,verbs=update
-//+kubebuilder:rbac:groups=apps,resources=replicasets/finalizers,verbs=update
-//+kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;delete;patch
-//+kubebuilder:rbac:groups="",resources=events,verbs=create;patch;update
+// +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps,resources=replicasets/status,verbs=update
+// +kubebuilder:rbac:groups=apps,resources=replicasets/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;delete;patch
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch;update
 
 // Reconciler keeps each ReplicaSet's pods at spec.replicas.
 type Reconciler struct {

@@ -12,11 +12,11 @@ import (
 	"github.com/skiffcluster/skiff/controllers/replicaset"
 )
 
-//+kubebuilder:rbac:groups="",resources=replicationcontrollers,verbs=get;list;watch
-//+kubebuilder:rbac:groups="",resources=replicationcontrollers/status,verbs=update
-//+kubebuilder:rbac:groups="",resources=replicationcontrollers/finalizers,verbs=update
-//+kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;delete;patch
-//+kubebuilder:rbac:groups="",resources=events,verbs=create;patch;update
+// +kubebuilder:rbac:groups="",resources=replicationcontrollers,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=replicationcontrollers/status,verbs=update
+// +kubebuilder:rbac:groups="",resources=replicationcontrollers/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;delete;patch
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch;update
 
 // Reconciler keeps each ReplicationController's pods at spec.replicas.
 type Reconciler struct {

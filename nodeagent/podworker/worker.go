@@ -23,8 +23,9 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Host is what workers of one node share.
 type Host interface {
-	// Observe tells what is known of a pod.
-	Observe(ctx context.Context, pod *corev1.Pod) (Observed, error)
+	// Observe tells what is known of a pod; podIPs are its addresses, as far as
+	// the worker knows them.
+	Observe(ctx context.Context, pod *corev1.Pod, podIPs []string) (Observed, error)
 	// Do carries out an action. Addresses are the pod's, once they are known.
 	Do(ctx context.Context, pod *corev1.Pod, a Action) (Result, error)
 	// Hurry moves the deadline of a KillContainer that is under way.
@@ -153,9 +154,9 @@ func (w *Worker) turns() {
 
 func (w *Worker) turn() {
 	w.mu.Lock()
-	pod := w.pod
+	pod, ips := w.pod, w.state.PodIPs
 	w.mu.Unlock()
-	observed, err := w.host.Observe(w.ctx, pod)
+	observed, err := w.host.Observe(w.ctx, pod, ips)
 	if err != nil {
 		if w.ctx.Err() == nil {
 			klog.FromContext(w.ctx).Error(err, "Observing pod", "Pod", klog.KObj(pod))

@@ -1,0 +1,39 @@
+package discovery_test
+
+import (
+	"testing"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/skiffcluster/skiff/api/discovery"
+	"github.com/skiffcluster/skiff/api/kindtest"
+)
+
+func TestEndpointSlice(t *testing.T) {
+	s := &discoveryv1.EndpointSlice{
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Port: ptr.To[int32](80)}},
+		Endpoints: []discoveryv1.Endpoint{
+			{Addresses: []string{"10.0.0.1"}}, {Addresses: []string{"10.0.0.2"}}, {Addresses: []string{"10.0.0.3"}}, {Addresses: []string{"10.0.0.4"}},
+		},
+	}
+	discovery.EndpointSlice.Default(s)
+	kindtest.Errors(t, discovery.EndpointSlice.Validate(s))
+	cells := discovery.EndpointSlice.Erase().Cells(s)
+	if cells[2] != "80" || cells[3] != "10.0.0.1,10.0.0.2,10.0.0.3 + 1 more..." {
+		t.Errorf("%v", cells)
+	}
+	s.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{"::1"}}, {}, {Addresses: []string{"10.0.0.1"}, Hostname: ptr.To("Web")}}
+	s.Ports = []discoveryv1.EndpointPort{{Name: ptr.To("a")}, {Name: ptr.To("a")}}
+	discovery.EndpointSlice.Default(s)
+	kindtest.Errors(t, discovery.EndpointSlice.Validate(s),
+		`endpoints[0].addresses[0]: Invalid value: "::1": must be an IPv4 address`,
+		`endpoints[0].addresses[0]: Invalid value: "::1": may not be in the loopback range`,
+		"endpoints[1].addresses: Required value: must contain at least 1 address",
+		`endpoints[2].hostname: Invalid value: "Web": a lowercase RFC 1123 label`,
+		`ports[1].name: Duplicate value: "a"`)
+	other := s.DeepCopy()
+	other.AddressType = discoveryv1.AddressTypeIPv6
+	kindtest.Errors(t, discovery.EndpointSlice.ValidateUpdate(other, s), `addressType: Invalid value: "IPv6": field is immutable`)
+}

@@ -1,0 +1,107 @@
+package command
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skiffcluster/skiff/apiserver/admission"
+	"github.com/skiffcluster/skiff/cluster"
+)
+
+func newServer() *cobra.Command {
+	c := &cobra.Command{
+		Use: "server", Short: "Run an API server with its controllers and scheduler", Args: cobra.NoArgs,
+		Long: `Run an API server over etcd with its controllers and scheduler, and no node.
+The administrator's kubeconfig is written below the data directory.`,
+	}
+	var name, dir, bind, kubeconfig string
+	var port int
+	var without []string
+	cfg := cluster.Config{}
+	f := c.Flags()
+	f.StringVarP(&name, "profile", "p", "default", "name of the cluster")
+	f.StringVar(&dir, "data-dir", "", "where its data is kept (default: a directory of the profile)")
+	f.StringVar(&kubeconfig, "kubeconfig", "", "administrator's kubeconfig to write (default: admin.conf in the data directory)")
+	f.StringVar(&bind, "bind-address", "0.0.0.0", "address that the API is served on")
+	f.IntVar(&port, "secure-port", 6443, "port that the API is served on; 0 for any free one")
+	f.IPVar(&cfg.APIServer.AdvertiseAddress, "advertise-address", nil, "address by which others reach this server (default: --bind-address, or the machine's)")
+	f.StringSliceVar(&cfg.ServerNames, "tls-san", nil, "further names and addresses of the server for its certificate")
+	f.StringSliceVar(&cfg.APIServer.Etcd.Servers, "etcd-servers", nil, "URLs of an etcd that runs elsewhere (default: one in this process)")
+	f.StringVar(&cfg.APIServer.Etcd.CAFile, "etcd-cafile", "", "CA of --etcd-servers")
+	f.StringVar(&cfg.APIServer.Etcd.CertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
+	f.StringVar(&cfg.APIServer.Etcd.KeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
+	f.StringVar(&cfg.APIServer.TokenFile, "token-auth-file", "", "CSV file of bearer tokens: token,user,uid[,\"groups\"]")
+	f.StringVar(&cfg.APIServer.ServiceClusterIPRange, "service-cluster-ip-range", "10.96.0.0/12", "network of the services")
+	f.StringVar(&cfg.APIServer.ServiceNodePortRange, "service-node-port-range", "30000-32767", "ports for services of type NodePort")
+	f.StringVar(&cfg.APIServer.ServiceAccountIssuer, "service-account-issuer", "", "issuer in service account tokens")
+	f.DurationVar(&cfg.APIServer.EventTTL, "event-ttl", 0, "how long events are kept (default 1h)")
+	f.IntVar(&cfg.APIServer.MaxRequestsInFlight, "max-requests-inflight", 400, "reading requests served at a time")
+	f.IntVar(&cfg.APIServer.MaxMutatingInFlight, "max-mutating-requests-inflight", 200, "writing requests served at a time")
+	plugins := strings.Join(admission.Names(), ",")
+	f.StringSliceVar(&cfg.APIServer.EnableAdmissionPlugins, "enable-admission-plugins", nil, "admission plugins beside the default ones; there are "+plugins)
+	f.StringSliceVar(&cfg.APIServer.DisableAdmissionPlugins, "disable-admission-plugins", nil, "admission plugins to leave out")
+	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods")
+	f.DurationVar(&cfg.Controllers.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
+	f.DurationVar(&cfg.Controllers.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
+	f.StringSliceVar(&without, "without", nil, "rooms to leave out: controllers, scheduler")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		p, err := openProfile(name, dir)
+		if err != nil {
+			return err
+		}
+		ip := net.ParseIP(bind)
+		if ip == nil {
+			return usageError{fmt.Errorf("--bind-address %q is not an IP address", bind)}
+		}
+		cfg.Name, cfg.DataDir, cfg.Listen = p.name, p.dir, net.JoinHostPort(bind, strconv.Itoa(port))
+		if cfg.APIServer.AdvertiseAddress == nil {
+			cfg.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(ip)
+		}
+		cfg.Without = []cluster.Room{cluster.Nodes}
+		for _, r := range without {
+			cfg.Without = append(cfg.Without, cluster.Room(r))
+		}
+		cfg.Controllers.LeaderElect, cfg.Scheduler.LeaderElect = true, true
+		if err := cfg.Validate(); err != nil {
+			return usageError{err}
+		}
+		release, err := p.lock()
+		if err != nil {
+			return err
+		}
+		defer release()
+		running, err := cluster.Start(c.Context(), cfg)
+		if err != nil {
+			return err
+		}
+		defer running.Stop()
+		access, err := running.Access()
+		if err != nil {
+			return err
+		}
+		path := kubeconfig
+		if path == "" {
+			path = p.dir + "/admin.conf"
+		}
+		if err := writeKubeconfig(path, p.context(), access); err != nil {
+			return err
+		}
+		if err := p.write(run{PID: os.Getpid(), Server: access.Server, Runtime: "none", Ready: true}); err != nil {
+			return err
+		}
+		defer func() { _ = os.Remove(p.runFile()) }()
+		fmt.Fprintf(c.OutOrStdout(), "Serving %s, kubeconfig %s\n", access.Server, path)
+		select {
+		case <-c.Context().Done():
+			return nil
+		case <-running.Failed():
+			return running.Err()
+		}
+	}
+	return c
+}

@@ -1,0 +1,234 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skiffcluster/skiff/cluster"
+)
+
+type upOptions struct {
+	profile, dataDir, kubeconfig string
+	bindAddress                  string
+	securePort, nodes            int
+	runtime, proxyMode           string
+	clusterCIDR, serviceCIDR     string
+	containerd, binDir           string
+	detach                       bool
+	verbosity                    int
+}
+
+func newUp() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Run a whole cluster on this machine",
+		Long: `Run a whole cluster on this machine: API server over etcd, controllers,
+scheduler, and a node that runs containers. It runs in the foreground until
+Ctrl-C; its data stays, and another 'skiff up' goes on with it.
+
+With --runtime simulated pods run in memory: no root and no containerd needed.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if o.verbosity, err = c.Flags().GetInt("v"); err != nil {
+				return err
+			}
+			if o.detach {
+				return o.background(c)
+			}
+			return o.run(c.Context(), c.OutOrStdout())
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&o.profile, "profile", "p", "default", "name of the cluster")
+	f.StringVar(&o.dataDir, "data-dir", "", "where its data is kept (default: a directory of the profile)")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig to write instead of kubectl's own")
+	f.StringVar(&o.bindAddress, "bind-address", "0.0.0.0", "address that the API is served on")
+	f.IntVar(&o.securePort, "secure-port", 6443, "port that the API is served on; 0 for any free one")
+	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; more than one with --runtime simulated")
+	f.StringVar(&o.runtime, "runtime", "containerd", "what runs containers: containerd or simulated")
+	f.StringVar(&o.proxyMode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
+	f.StringVar(&o.clusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods")
+	f.StringVar(&o.serviceCIDR, "service-cluster-ip-range", "10.96.0.0/12", "network of the services")
+	f.StringVar(&o.containerd, "containerd", "", "address of a containerd to use; default: skiff runs its own")
+	f.StringVar(&o.binDir, "bin-dir", "", "where containerd and runc are (default: beside skiff)")
+	f.BoolVarP(&o.detach, "detach", "d", false, "run in the background and return when the cluster is ready")
+	return c
+}
+
+// config checks the flags and turns them into a cluster's configuration.
+func (o *upOptions) config(p profile) (cluster.Config, error) {
+	bad := func(format string, args ...any) (cluster.Config, error) {
+		return cluster.Config{}, usageError{fmt.Errorf(format, args...)}
+	}
+	bind := net.ParseIP(o.bindAddress)
+	switch {
+	case bind == nil:
+		return bad("--bind-address %q is not an IP address", o.bindAddress)
+	case o.securePort < 0 || o.securePort > 65535:
+		return bad("--secure-port %d is not a port (0 to 65535)", o.securePort)
+	case o.nodes < 1:
+		return bad("--nodes %d: a cluster has at least one node", o.nodes)
+	case o.runtime != "containerd" && o.runtime != "simulated":
+		return bad("--runtime %q: there are containerd and simulated", o.runtime)
+	case o.runtime == "containerd" && o.nodes > 1:
+		return bad("--nodes %d: several nodes on one machine need --runtime simulated", o.nodes)
+	case o.runtime == "containerd" && os.Geteuid() != 0:
+		return cluster.Config{}, errors.New("running containers needs root: run 'sudo skiff up', or 'skiff up --runtime simulated' for pods in memory")
+	}
+	c := cluster.Config{
+		Name: p.name, DataDir: p.dir, Listen: net.JoinHostPort(o.bindAddress, strconv.Itoa(o.securePort)),
+		ClusterCIDR: o.clusterCIDR,
+	}
+	c.APIServer.ServiceClusterIPRange = o.serviceCIDR
+	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(bind)
+	if err := c.Validate(); err != nil {
+		return cluster.Config{}, usageError{err}
+	}
+	return c, nil
+}
+
+// run runs the cluster in the foreground.
+func (o *upOptions) run(ctx context.Context, out io.Writer) error {
+	p, err := openProfile(o.profile, o.dataDir)
+	if err != nil {
+		return err
+	}
+	config, err := o.config(p)
+	if err != nil {
+		return err
+	}
+	release, err := p.lock()
+	if err != nil {
+		return err
+	}
+	defer release()
+	log, err := os.OpenFile(filepath.Join(p.dir, "skiff.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	setLog(log, o.verbosity)
+	begin := time.Now()
+	fmt.Fprintf(out, "Starting cluster %q in %s\n", p.name, p.dir)
+	config.Progress = func(s cluster.Step) {
+		mark := "✓"
+		if s.Err != nil {
+			mark = "✗"
+		}
+		fmt.Fprintf(out, " %s %-12s %6d ms\n", mark, s.Name, s.Took.Milliseconds())
+	}
+	c, err := cluster.Start(ctx, config)
+	if err != nil {
+		if ctx.Err() != nil {
+			return errors.New("interrupted while starting")
+		}
+		return fmt.Errorf("%w\nThe log is %s", err, log.Name())
+	}
+	defer c.Stop()
+	if err := o.announce(c, p, out, time.Since(begin)); err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(p.runFile()) }()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(out, "Stopping. The data stays; 'skiff delete' removes it.")
+		return nil
+	case <-c.Failed():
+		return fmt.Errorf("%w\nThe log is %s", c.Err(), log.Name())
+	}
+}
+
+// announce writes the kubeconfig and the run file and says what to do next.
+func (o *upOptions) announce(c *cluster.Cluster, p profile, out io.Writer, took time.Duration) error {
+	access, err := c.Access()
+	if err != nil {
+		return err
+	}
+	path := o.kubeconfig
+	if path == "" {
+		path = kubeconfigPath()
+	}
+	if err := writeKubeconfig(path, p.context(), access); err != nil {
+		return err
+	}
+	r := run{PID: os.Getpid(), Server: access.Server, Runtime: o.runtime, Started: time.Now(), Ready: true}
+	if err := p.write(r); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Ready in %d ms: %s, context %q in %s\n", took.Milliseconds(), access.Server, p.context(), path)
+	fmt.Fprintf(out, "Try:  kubectl get nodes\n      kubectl create deployment web --image=skiff.dev/hello:v1 --replicas=3\n")
+	return nil
+}
+
+// background starts the same command without --detach and waits until it is
+// ready or has failed.
+func (o *upOptions) background(c *cobra.Command) error {
+	p, err := openProfile(o.profile, o.dataDir)
+	if err != nil {
+		return err
+	}
+	if _, err := o.config(p); err != nil {
+		return err
+	}
+	if r, ok := p.running(); ok {
+		return fmt.Errorf("profile %q is running already (process %d)", p.name, r.PID)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own executable: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(p.dir), 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	output, err := os.OpenFile(p.dir+".out", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("output of the cluster: %w", err)
+	}
+	defer func() { _ = output.Close() }()
+	args := []string{"up"}
+	for _, a := range os.Args[2:] {
+		if a != "-d" && a != "--detach" && a != "--detach=true" {
+			args = append(args, a)
+		}
+	}
+	child := exec.Command(self, args...)
+	child.Env = append(os.Environ(), "SKIFF_DETACH=false")
+	child.Stdout, child.Stderr = output, output
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("start in the background: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			said, _ := os.ReadFile(output.Name()) // what is not readable is not shown
+			_, _ = c.ErrOrStderr().Write(said)
+			return exitError(1)
+		case <-c.Context().Done():
+			_ = child.Process.Signal(syscall.SIGTERM)
+			return errors.New("interrupted while starting")
+		case <-tick.C:
+			if r, ok := p.running(); ok && r.Ready && r.PID == child.Process.Pid {
+				said, _ := os.ReadFile(output.Name())
+				_, _ = c.OutOrStdout().Write(said)
+				return nil
+			}
+		}
+	}
+}

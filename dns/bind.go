@@ -1,0 +1,107 @@
+package dns
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// LinkName is the link that carries the cluster DNS address.
+const LinkName = "skiff-dns"
+
+// BindAddress puts an address, as a host route, on a link of ours in the
+// network namespace at path (empty: the process's own), so that this node
+// itself answers there. The link is a dummy, or lo where the kernel has no
+// dummies. The returned function takes the address away again.
+func BindAddress(path string, a netip.Addr) (release func() error, err error) {
+	h, err := openLinks(path)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	link, err := ensureLink(h)
+	if err != nil {
+		return nil, fmt.Errorf("make a link for %s: %w", a, err)
+	}
+	addr := &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice())}
+	if a.Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	if err := h.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("add %s to %s: %w", a, link.Attrs().Name, err)
+	}
+	return func() error { return unbind(path, link.Attrs().Name, addr) }, nil
+}
+
+func openLinks(path string) (*netlink.Handle, error) {
+	ns := netns.None()
+	if path != "" {
+		var err error
+		if ns, err = netns.GetFromPath(path); err != nil {
+			return nil, fmt.Errorf("open network namespace: %w", err)
+		}
+		defer func() { _ = ns.Close() }()
+	}
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return h, nil
+}
+
+func ensureLink(h *netlink.Handle) (netlink.Link, error) {
+	link, err := h.LinkByName(LinkName)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		if err := h.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: LinkName}}); err != nil && !errors.Is(err, unix.EEXIST) {
+			return h.LinkByName("lo")
+		}
+		link, err = h.LinkByName(LinkName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return link, h.LinkSetUp(link)
+}
+
+// unbind removes the address, and our link when it was the last.
+func unbind(path, name string, addr *netlink.Addr) error {
+	h, err := openLinks(path)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	if err := h.AddrDel(link, addr); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return fmt.Errorf("remove %s from %s: %w", addr.IP, name, err)
+	}
+	if name != LinkName {
+		return nil
+	}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		rest, err := h.AddrList(link, family)
+		if err != nil {
+			return fmt.Errorf("list addresses of %s: %w", name, err)
+		}
+		for _, a := range rest {
+			if !a.IP.IsLinkLocalUnicast() {
+				return nil
+			}
+		}
+	}
+	if err := h.LinkDel(link); err != nil {
+		return fmt.Errorf("remove link %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"github.com/skiffcluster/skiff/dns/netns"
+	"github.com/skiffcluster/skiff/dns/records"
+	"github.com/skiffcluster/skiff/dns/server"
+)
+
+// DefaultClusterDomain is Kubernetes' default.
+const DefaultClusterDomain = "cluster.local"
+
+// defaultResolvConf names the node's own DNS servers.
+const defaultResolvConf = "/etc/resolv.conf"
+
+// Config configures a Server.
+type Config struct {
+	// REST is how the API server is reached.
+	REST *rest.Config
+	// ListenAddresses are answered on by UDP and TCP, such as 10.96.0.10:53.
+	ListenAddresses []string
+	// ClusterDomain is DefaultClusterDomain when empty.
+	ClusterDomain string
+	// Upstreams are asked for names outside of the cluster, as address or
+	// address:port. When nil they are those of ResolvConf.
+	Upstreams []string
+	// ResolvConf is /etc/resolv.conf when empty.
+	ResolvConf string
+	// MetricsBindAddress serves /metrics; empty for none.
+	MetricsBindAddress string
+	// NetNS is the path of the network namespace to serve; empty for the process's own.
+	NetNS string
+}
+
+// Server is the DNS server of one node.
+type Server struct {
+	cfg      Config
+	client   kubernetes.Interface
+	zone     *records.Zone
+	synced   atomic.Bool
+	ready    chan struct{}
+	registry *prometheus.Registry
+	metrics  *server.Metrics
+
+	mu        sync.Mutex
+	listening []string
+}
+
+// New checks the configuration and returns a Server that is not running yet.
+func New(cfg Config) (*Server, error) {
+	if cfg.REST == nil {
+		return nil, errors.New("dns: REST is not set")
+	}
+	if len(cfg.ListenAddresses) == 0 {
+		return nil, errors.New("dns: ListenAddresses is empty")
+	}
+	if cfg.ClusterDomain == "" {
+		cfg.ClusterDomain = DefaultClusterDomain
+	}
+	if _, ok := dns.IsDomainName(cfg.ClusterDomain); !ok {
+		return nil, fmt.Errorf("cluster domain %q is no domain name", cfg.ClusterDomain)
+	}
+	var own []netip.Addr
+	for _, a := range cfg.ListenAddresses {
+		ap, err := netip.ParseAddrPort(a)
+		if err != nil {
+			return nil, fmt.Errorf("listen address %q: want one such as 10.96.0.10:53: %w", a, err)
+		}
+		own = append(own, ap.Addr())
+	}
+	for i, u := range cfg.Upstreams {
+		a, err := withPort(u)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Upstreams[i] = a
+	}
+	rc := rest.CopyConfig(cfg.REST)
+	rc.AcceptContentTypes, rc.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
+	client, err := kubernetes.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	return &Server{
+		cfg:      cfg,
+		client:   client,
+		zone:     records.NewZone(cfg.ClusterDomain, own...),
+		ready:    make(chan struct{}),
+		registry: registry,
+		metrics:  server.NewMetrics(registry),
+	}, nil
+}
+
+// Ready is closed when all names of the cluster are answered. Names outside of
+// it are answered before.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addresses returns where the server answers, with the port that was chosen
+// for port 0. It is empty before Run listens.
+func (s *Server) Addresses() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.listening)
+}
+
+// Run answers until ctx ends. It goes on with what it knows while the API
+// server is away.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.FromContext(ctx).WithName("dns")))
+	var running sync.WaitGroup
+	defer func() {
+		cancel()
+		running.Wait()
+	}()
+	var sockets []*sockets
+	defer func() {
+		for _, l := range sockets {
+			l.close()
+		}
+	}()
+	for _, a := range s.cfg.ListenAddresses {
+		l, err := listen(s.cfg.NetNS, a)
+		if err != nil {
+			return fmt.Errorf("serve DNS: %w", err)
+		}
+		sockets = append(sockets, l)
+		s.mu.Lock()
+		s.listening = append(s.listening, l.address())
+		s.mu.Unlock()
+	}
+	if err := s.serveMetrics(ctx, &running); err != nil {
+		return err
+	}
+	upstreams, err := s.upstreams(ctx)
+	if err != nil {
+		return err
+	}
+	forward := server.NewForwarder(s.cfg.NetNS, upstreams)
+	handler := &server.Server{Zone: s.zone, Forward: forward, Synced: s.synced.Load, Context: ctx, Metrics: s.metrics}
+	failed := make(chan error, 2*len(sockets))
+	for _, l := range sockets {
+		l.serve(ctx, &running, handler, failed)
+	}
+	klog.FromContext(ctx).Info("Serving DNS", "addresses", s.Addresses(), "domain", s.cfg.ClusterDomain, "upstreams", upstreams)
+	running.Go(func() { forward.FindLoops(ctx) })
+	running.Go(func() {
+		if s.watch(ctx, &running) {
+			s.synced.Store(true)
+			close(s.ready)
+		}
+	})
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("serve DNS: %w", err)
+	}
+}
+
+// upstreams returns the servers to forward to, without ourselves.
+func (s *Server) upstreams(ctx context.Context) ([]string, error) {
+	found := s.cfg.Upstreams
+	if found == nil {
+		path := s.cfg.ResolvConf
+		if path == "" {
+			path = defaultResolvConf
+		}
+		conf, err := dns.ClientConfigFromFile(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			klog.FromContext(ctx).Info("No upstream DNS servers: names outside of the cluster are refused", "missing", path)
+		case err != nil:
+			return nil, fmt.Errorf("read upstream DNS servers: %w", err)
+		default:
+			for _, a := range conf.Servers {
+				found = append(found, net.JoinHostPort(a, conf.Port))
+			}
+		}
+	}
+	own := s.Addresses()
+	var out []string
+	for _, a := range found {
+		if !slices.Contains(own, a) && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
+func withPort(upstream string) (string, error) {
+	if a, err := netip.ParseAddr(upstream); err == nil {
+		return netip.AddrPortFrom(a, 53).String(), nil
+	}
+	a, err := netip.ParseAddrPort(upstream)
+	if err != nil {
+		return "", fmt.Errorf("upstream %q: want an address or address:port: %w", upstream, err)
+	}
+	return a.String(), nil
+}
+
+func (s *Server) serveMetrics(ctx context.Context, running *sync.WaitGroup) error {
+	if s.cfg.MetricsBindAddress == "" {
+		return nil
+	}
+	var l net.Listener
+	err := netns.Do(s.cfg.NetNS, func() (err error) {
+		l, err = net.Listen("tcp", s.cfg.MetricsBindAddress)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	h := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	running.Go(func() { _ = h.Serve(l) }) // ends with the Close below
+	running.Go(func() {
+		<-ctx.Done()
+		_ = h.Close()
+	})
+	return nil
+}
