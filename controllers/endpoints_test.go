@@ -183,3 +183,42 @@ func TestEndpointsMadeByHandAreLeftAlone(t *testing.T) {
 		t.Errorf("the Endpoints made by hand have %q", got)
 	}
 }
+
+func TestEndpointsMadeByHandAreMirrored(t *testing.T) {
+	c := start(t, "endpoints-controller", "endpointslice-mirroring-controller")
+	byHand := &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "outside"},
+		Subsets:    []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "192.0.2.1"}}, Ports: []corev1.EndpointPort{{Port: 443}}}},
+	}
+	createService(t, c, "outside", func(s *corev1.Service) { s.Spec.Selector = nil })
+	if err := c.Create(t.Context(), byHand); err != nil {
+		t.Fatal(err)
+	}
+	mirrored := func(want string) {
+		t.Helper()
+		eventually(t, func() string {
+			list := &discoveryv1.EndpointSliceList{}
+			if err := c.List(t.Context(), list, client.InNamespace("default"), client.MatchingLabels{discoveryv1.LabelServiceName: "outside"}); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, slice := range list.Items {
+				for _, endpoint := range slice.Endpoints {
+					got = append(got, endpoint.Addresses...)
+				}
+			}
+			if text := strings.Join(got, " "); text != want {
+				return fmt.Sprintf("slices have %q, want %q", text, want)
+			}
+			return ""
+		})
+	}
+	mirrored("192.0.2.1")
+	byHand.Subsets[0].Addresses = append(byHand.Subsets[0].Addresses, corev1.EndpointAddress{IP: "192.0.2.2"})
+	if err := c.Update(t.Context(), byHand); err != nil {
+		t.Fatal(err)
+	}
+	mirrored("192.0.2.1 192.0.2.2")
+	remove(t, c, byHand)
+	mirrored("")
+}

@@ -87,7 +87,7 @@ func (c *Controllers) elector(callbacks leaderCallbacks) (*leaderelection.Leader
 		}
 		identity = host + "_" + string(uuid.NewUUID())
 	}
-	cfg := rest.AddUserAgent(c.cfg.REST, "leader-election")
+	cfg := rest.AddUserAgent(rest.CopyConfig(c.cfg.REST), "leader-election")
 	// One request that hangs must not cost the lead.
 	cfg.Timeout = max(c.cfg.RenewDeadline/2, 500*time.Millisecond)
 	leases, err := coordinationv1client.NewForConfig(cfg)

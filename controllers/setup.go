@@ -10,6 +10,7 @@ import (
 
 	"github.com/skiffcluster/skiff/controllers/endpoints"
 	"github.com/skiffcluster/skiff/controllers/endpointslice"
+	"github.com/skiffcluster/skiff/controllers/endpointslicemirroring"
 	"github.com/skiffcluster/skiff/controllers/garbage"
 	"github.com/skiffcluster/skiff/controllers/namespace"
 	"github.com/skiffcluster/skiff/controllers/node"
@@ -31,6 +32,7 @@ func clusterControllers() []controller {
 		{"root-ca-certificate-publisher-controller", "root-ca-cert-publisher", setUpRootCA},
 		{"endpoints-controller", "endpoint", setUpEndpoints},
 		{"endpointslice-controller", "endpointslice", setUpEndpointSlice},
+		{"endpointslice-mirroring-controller", "endpointslicemirroring", setUpEndpointSliceMirroring},
 		{"node-ipam-controller", "nodeipam", setUpNodeIPAM},
 		{"node-lifecycle-controller", "nodelifecycle", setUpNode},
 		{"taint-eviction-controller", "", setUpTaintEviction},
@@ -80,6 +82,10 @@ func setUpEndpoints(mgr ctrl.Manager, cfg Config) error {
 
 func setUpEndpointSlice(mgr ctrl.Manager, cfg Config) error {
 	return (&endpointslice.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Concurrency: cfg.Concurrency}).SetupWithManager(mgr)
+}
+
+func setUpEndpointSliceMirroring(mgr ctrl.Manager, _ Config) error {
+	return (&endpointslicemirroring.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr)
 }
 
 func setUpNodeIPAM(mgr ctrl.Manager, cfg Config) error {

@@ -143,10 +143,10 @@ func checkRollingDaemonSet(e *validate.Errors, r *appsv1.RollingUpdateDaemonSet,
 		e.Required(fld, "")
 		return
 	}
-	checkIntOrPercent(e, r.MaxUnavailable, fld.Child("maxUnavailable"))
-	checkIntOrPercent(e, r.MaxSurge, fld.Child("maxSurge"))
-	checkAtMost100Percent(e, r.MaxUnavailable, fld.Child("maxUnavailable"))
-	checkAtMost100Percent(e, r.MaxSurge, fld.Child("maxSurge"))
+	e.IntOrPercent(fld.Child("maxUnavailable"), r.MaxUnavailable)
+	e.IntOrPercent(fld.Child("maxSurge"), r.MaxSurge)
+	e.AtMostAll(fld.Child("maxUnavailable"), r.MaxUnavailable)
+	e.AtMostAll(fld.Child("maxSurge"), r.MaxSurge)
 	switch unavailable, surge := !isZero(r.MaxUnavailable), !isZero(r.MaxSurge); {
 	case unavailable && surge:
 		e.Invalid(fld.Child("maxSurge"), *r.MaxSurge, "may not be set when maxUnavailable is non-zero")

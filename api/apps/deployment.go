@@ -129,12 +129,12 @@ func checkDeploymentStrategy(e *validate.Errors, s *appsv1.DeploymentStrategy, f
 			return
 		}
 		surge, unavailable := s.RollingUpdate.MaxSurge, s.RollingUpdate.MaxUnavailable
-		checkIntOrPercent(e, unavailable, rolling.Child("maxUnavailable"))
-		checkIntOrPercent(e, surge, rolling.Child("maxSurge"))
+		e.IntOrPercent(rolling.Child("maxUnavailable"), unavailable)
+		e.IntOrPercent(rolling.Child("maxSurge"), surge)
 		if isZero(unavailable) && isZero(surge) {
 			e.Invalid(rolling.Child("maxUnavailable"), ptr.Deref(unavailable, intstr.IntOrString{}), "may not be 0 when `maxSurge` is 0")
 		}
-		checkAtMost100Percent(e, unavailable, rolling.Child("maxUnavailable"))
+		e.AtMostAll(rolling.Child("maxUnavailable"), unavailable)
 	default:
 		e.Add(field.ErrorList{field.NotSupported(fld, s, []string{
 			string(appsv1.RecreateDeploymentStrategyType), string(appsv1.RollingUpdateDeploymentStrategyType),

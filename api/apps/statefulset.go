@@ -173,11 +173,11 @@ func checkStatefulSetStrategy(e *validate.Errors, s *appsv1.StatefulSetUpdateStr
 		checkOptional(e, rolling.Child("partition"), r.Partition)
 		if r.MaxUnavailable != nil {
 			p := rolling.Child("maxUnavailable")
-			checkIntOrPercent(e, r.MaxUnavailable, p)
+			e.IntOrPercent(p, r.MaxUnavailable)
 			if isZero(r.MaxUnavailable) {
 				e.Invalid(p, *r.MaxUnavailable, "cannot be 0")
 			}
-			checkAtMost100Percent(e, r.MaxUnavailable, p)
+			e.AtMostAll(p, r.MaxUnavailable)
 		}
 	default:
 		e.Invalid(fld, s, "must be 'RollingUpdate' or 'OnDelete'")

@@ -2,7 +2,6 @@ package apps
 
 import (
 	"fmt"
-	"strconv"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -89,42 +88,12 @@ func checkCollisions(e *validate.Errors, n, old *int32) {
 	}
 }
 
-// checkIntOrPercent checks a number of pods, absolute or in percent.
-func checkIntOrPercent(e *validate.Errors, v *intstr.IntOrString, fld *field.Path) {
-	if v == nil {
-		return
-	}
-	switch v.Type {
-	case intstr.String:
-		e.Messages(fld, *v, validation.IsValidPercent(v.StrVal))
-	case intstr.Int:
-		e.Nonnegative(fld, int64(v.IntValue()))
-	default:
-		e.Invalid(fld, *v, "must be an integer or percentage (e.g '5%%')")
-	}
-}
-
-func checkAtMost100Percent(e *validate.Errors, v *intstr.IntOrString, fld *field.Path) {
-	if n, ok := percent(v); ok && n > 100 {
-		e.Invalid(fld, *v, "must not be greater than 100%")
-	}
-}
-
-// percent is the number of a percentage; ok is false when v is none.
-func percent(v *intstr.IntOrString) (n int, ok bool) {
-	if v == nil || v.Type != intstr.String || len(validation.IsValidPercent(v.StrVal)) > 0 {
-		return 0, false
-	}
-	n, _ = strconv.Atoi(v.StrVal[:len(v.StrVal)-1])
-	return n, true
-}
-
 // isZero tells a number, absolute or in percent, that lets no pod through.
 func isZero(v *intstr.IntOrString) bool {
 	if v == nil {
 		return true
 	}
-	if n, ok := percent(v); ok {
+	if n, ok := validate.Percent(v); ok {
 		return n == 0
 	}
 	return v.IntValue() == 0

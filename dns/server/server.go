@@ -59,7 +59,6 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 // Reply returns the answer to a query, whatever its size.
 func (s *Server) Reply(ctx context.Context, req *dns.Msg) *dns.Msg {
 	reply := new(dns.Msg).SetReply(req)
-	reply.RecursionAvailable = true
 	fail := func(rcode int) *dns.Msg {
 		reply.Rcode = rcode
 		return reply
@@ -129,9 +128,9 @@ func (s *Server) follow(ctx context.Context, reply *dns.Msg, q dns.Question, tar
 	}
 }
 
-// finish makes the reply fit what the client takes.
+// finish makes the reply one to req that fits what the client takes.
 func finish(reply, req *dns.Msg, udp bool) {
-	reply.Id = req.Id
+	reply.Id, reply.RecursionDesired, reply.RecursionAvailable = req.Id, req.RecursionDesired, true
 	reply.Compress = true
 	size := dns.MaxMsgSize
 	opt := req.IsEdns0()

@@ -208,13 +208,18 @@ func TestOthersWaitForTheStartupProbe(t *testing.T) {
 		t.Fatalf("change %+v", c)
 	}
 	b.exec.set(1, "dead")
-	b.turn(time.Second)
 	for {
-		if c := b.change(); c.Kind == probe.Liveness {
-			if c.State.Failed != probe.Liveness || c.Message != "dead" {
-				t.Fatalf("change %+v", c)
+		// Either probe may be the one that waits: go on until both have been asked.
+		b.turn(time.Second)
+		select {
+		case c := <-b.changes:
+			if c.Kind == probe.Liveness {
+				if c.State.Failed != probe.Liveness || c.Message != "dead" {
+					t.Fatalf("change %+v", c)
+				}
+				return
 			}
-			return
+		default:
 		}
 	}
 }
@@ -242,6 +247,7 @@ func TestTerminationStopsLivenessButNotReadiness(t *testing.T) {
 	b.change() // ready
 	b.prober.StopForTermination("u")
 	b.exec.set(1, "going")
+	eventually(t, "readiness waits", b.clock.HasWaiters)
 	b.turn(time.Second)
 	if c := b.change(); c.Kind != probe.Readiness || c.State.Ready || c.State.Failed != "" {
 		t.Fatalf("change %+v", c)

@@ -170,7 +170,7 @@ func (p *Prober) begin(c *container, kind Kind, spec *corev1.Probe) {
 	}
 	c.workers[kind] = w
 	delay := firstDelay(p.cfg.Clock.Since(c.target.StartedAt), w.spec, rand.Float64())
-	w.timer = p.cfg.Clock.AfterFunc(delay, w.fire)
+	w.wait(delay)
 }
 
 // firstDelay is how long to wait before the first probe of a container of that

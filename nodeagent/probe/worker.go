@@ -20,8 +20,13 @@ type worker struct {
 	run  int    // how many times in a row
 }
 
-// fire asks once, notes the answer and sets the timer for the next time. It is
-// called by the timer, on a goroutine of its own.
+// wait sets the timer; the Prober's lock is held. What the timer calls must not
+// block it.
+func (w *worker) wait(d time.Duration) {
+	w.timer = w.prober.cfg.Clock.AfterFunc(d, func() { go w.fire() })
+}
+
+// fire asks once, notes the answer and sets the timer for the next time.
 func (w *worker) fire() {
 	p, c := w.prober, w.container
 	p.mu.Lock()
@@ -99,7 +104,7 @@ func (w *worker) note(answer result, output string, err error, begun time.Time) 
 		p.startWhenStarted(c)
 	default:
 		due := begun.Add(periodOf(w.spec)).Sub(p.cfg.Clock.Now())
-		w.timer = p.cfg.Clock.AfterFunc(max(0, due), w.fire)
+		w.wait(max(0, due))
 	}
 	if c.state == before {
 		return Change{}, false

@@ -137,7 +137,10 @@ type ContainerSpec struct {
 	OOMScoreAdj   int
 	// LogPath is the file that gets the output in CRI's log format.
 	LogPath string
-	// Annotations are passed on to the OCI runtime.
+	// Completes says that it is expected to end by itself, as an init container
+	// that is no sidecar.
+	Completes bool
+	// Annotations are the pod's.
 	Annotations map[string]string
 	// Hash of the part of the pod's spec that this container was made from.
 	Hash string

@@ -110,6 +110,7 @@ func (s *Steps) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.Co
 		OOMScoreAdj: oomScoreAdj(pod, c, s.cfg.MemoryCapacity),
 		LogPath:     logs.Path(s.cfg.LogDir, pod.Namespace, pod.Name, pod.UID, c.Name, a.Attempt),
 		Hash:        podworker.Hash(c),
+		Completes:   a.Type == runtime.Init && !podworker.IsSidecar(c),
 		Annotations: pod.Annotations,
 	}
 	if s.cfg.Objects == nil {

@@ -248,10 +248,14 @@ func resources(res runtime.Resources, unified bool) *specs.LinuxResources {
 
 // annotations: containerd groups containers with the same group in one shim.
 func annotations(in specInput) map[string]string {
-	a := map[string]string{"io.containerd.runc.v2.group": in.sandbox.ID}
+	a := map[string]string{}
 	for k, v := range in.container.Annotations {
-		a[k] = v
+		// Those of containerd and runc would change how the container is run.
+		if !strings.HasPrefix(k, "io.containerd.") && !strings.HasPrefix(k, "org.opencontainers.") && !strings.HasPrefix(k, "org.systemd.") {
+			a[k] = v
+		}
 	}
+	a["io.containerd.runc.v2.group"] = in.sandbox.ID
 	return a
 }
 

@@ -1,0 +1,90 @@
+# What people do with this repository; `make` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/bin
+CACHE ?= $(CURDIR)/.cache
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/skiffcluster/skiff/cluster/command.version=$(VERSION)
+TAGS := no_openssl
+GO := go
+PROFILE ?= default
+KUBECTL ?= $(BIN)/skiff-kubectl
+# Packages whose tests need root and the machine to themselves come one by one.
+E2E := ./test/e2e/...
+
+export PATH := $(BIN):$(PATH)
+
+##@ General
+
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*##"; print "Usage: make <target>"} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-zA-Z0-9_-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Build
+
+prepare: ## Install what the build and the tests need (Debian; asks for nothing when it is there).
+	@hack/prepare.sh
+
+build: prepare ## Build skiff, kubectl, containerd and runc, and the sample images into bin/.
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/skiff .
+	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/skiff-kubectl ./internal/kubectl
+	@hack/containerd.sh $(BIN)
+	@hack/images.sh $(BIN)
+
+generate: ## Write generated code and documents.
+	hack/update-openapi.sh
+
+manifests: ## Write config/rbac from the markers in controllers/.
+	hack/update-rbac.sh
+
+##@ Run
+
+up: build ## Build all and run a cluster with the sample application.
+	hack/up.sh $(PROFILE)
+
+run: build ## Run the controllers from here against the cluster in the kubeconfig.
+	$(BIN)/skiff controllers
+
+install: ## Install the manifests that a cluster needs before controllers run against it.
+	$(KUBECTL) apply -k config/default
+
+uninstall: ## Remove what install installed.
+	$(KUBECTL) delete --ignore-not-found -k config/default
+
+deploy: install ## Run the controllers inside the cluster.
+	$(KUBECTL) apply -k config/manager
+
+undeploy: ## Remove what deploy deployed.
+	$(KUBECTL) delete --ignore-not-found -k config/manager
+
+##@ Check
+
+test: build ## Run all tests, on real containers and kernel rules where the machine has them.
+	hack/test.sh
+
+race: prepare ## Run the tests of pure and in-process code under the race detector.
+	hack/race.sh
+
+e2e: build ## Run the end-to-end tests alone.
+	$(GO) test -count=1 -timeout 20m $(E2E)
+
+bench: build ## Measure: start, memory, throughput, latencies.
+	hack/bench.sh
+
+fmt: ## Format the code.
+	gofmt -w $$(git ls-files '*.go' | grep -v zz_generated)
+
+lint: prepare ## Run the linters.
+	hack/lint.sh
+
+verify: ## Check that generated files are up to date and go.mod is tidy.
+	hack/verify.sh
+
+clean: ## Remove what was built.
+	rm -rf $(BIN)
+
+.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e bench fmt lint verify clean

@@ -1,0 +1,8 @@
+package networking
+
+import "github.com/skiffcluster/skiff/api"
+
+// Kinds are the kinds of the group.
+func Kinds() []*api.Kind {
+	return []*api.Kind{Ingress.Erase(), IngressClass.Erase(), NetworkPolicy.Erase()}
+}

@@ -1,0 +1,65 @@
+package node
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/core"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
+)
+
+// RuntimeClass is a handler of the container runtime, and what it takes.
+var RuntimeClass = api.Of[nodev1.RuntimeClass]{
+	Group: nodev1.GroupName, Version: "v1", Kind: "RuntimeClass", Resource: "runtimeclasses",
+	ClusterScoped:         true,
+	NoUnconditionalUpdate: true,
+
+	Validate: validateRuntimeClass,
+	ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
+		return apivalidation.ValidateImmutableField(c.Handler, old.Handler, field.NewPath("handler"))
+	},
+
+	Columns: []api.Column[nodev1.RuntimeClass]{
+		print.Name[nodev1.RuntimeClass](),
+		{
+			Name: "Handler", Description: nodev1.RuntimeClass{}.SwaggerDoc()["handler"],
+			Value: func(c *nodev1.RuntimeClass) any { return c.Handler },
+		},
+		print.Age[nodev1.RuntimeClass](),
+	},
+}
+
+func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
+	var e validate.Errors
+	e.Name(field.NewPath("handler"), c.Handler, apivalidation.NameIsDNSLabel)
+	if c.Overhead != nil {
+		fld := field.NewPath("overhead", "podFixed")
+		for _, name := range validate.Keys(c.Overhead.PodFixed) {
+			e.ContainerResourceName(fld.Key(string(name)), name)
+			e.ResourceValue(fld.Key(string(name)), name, c.Overhead.PodFixed[name])
+		}
+	}
+	s := c.Scheduling
+	if s == nil {
+		return e.List()
+	}
+	fld := field.NewPath("scheduling")
+	e.Add(metav1validation.ValidateLabels(s.NodeSelector, fld.Child("nodeSelector")))
+	e.Add(core.ValidateTolerations(s.Tolerations, fld.Child("tolerations")))
+	for i := range s.Tolerations {
+		same := func(o corev1.Toleration) bool { return apiequality.Semantic.DeepEqual(o, s.Tolerations[i]) }
+		for k := range i {
+			if same(s.Tolerations[k]) {
+				e.Duplicate(fld.Child("tolerations").Index(i), s.Tolerations[i])
+				break
+			}
+		}
+	}
+	return e.List()
+}

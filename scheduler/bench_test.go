@@ -1,0 +1,69 @@
+package scheduler_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/skiffcluster/skiff/scheduler"
+)
+
+// BenchmarkBind1000Pods is the whole component against a real API server in
+// this process: 1,000 pods wait when the scheduler starts, and the time ends
+// when the last Binding is seen by a watch.
+func BenchmarkBind1000Pods(b *testing.B) {
+	const nodes, pods = 100, 1000
+	for b.Loop() {
+		b.StopTimer()
+		e := newEnv(b)
+		config := rest.CopyConfig(e.RESTConfig())
+		config.QPS = -1
+		config.ContentType = "application/vnd.kubernetes.protobuf"
+		client := kubernetes.NewForConfigOrDie(config)
+		for i := range nodes {
+			e.create(newNode(fmt.Sprintf("n%d", i), "64"))
+		}
+		var wg sync.WaitGroup
+		for w := range 8 {
+			wg.Go(func() {
+				for i := w; i < pods; i += 8 {
+					if _, err := client.CoreV1().Pods("default").Create(context.Background(), newPod(fmt.Sprintf("p%d", i), "100m"), metav1.CreateOptions{}); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		watch, err := client.CoreV1().Pods("default").Watch(context.Background(), metav1.ListOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		bound := map[string]bool{}
+		b.StartTimer()
+		stop := e.run(scheduler.Config{})
+		deadline := time.After(time.Minute)
+		for len(bound) < pods {
+			select {
+			case ev := <-watch.ResultChan():
+				if pod, ok := ev.Object.(*corev1.Pod); ok && pod.Spec.NodeName != "" {
+					bound[pod.Name] = true
+				}
+			case <-deadline:
+				b.Fatalf("%d of %d bound", len(bound), pods)
+			}
+		}
+		b.StopTimer()
+		watch.Stop()
+		stop()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(pods)*float64(b.N)/b.Elapsed().Seconds(), "pods/s")
+}
