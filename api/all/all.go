@@ -10,6 +10,9 @@ import (
 	"github.com/skiffcluster/skiff/api/core"
 	"github.com/skiffcluster/skiff/api/discovery"
 	"github.com/skiffcluster/skiff/api/events"
+	"github.com/skiffcluster/skiff/api/networking"
+	"github.com/skiffcluster/skiff/api/node"
+	"github.com/skiffcluster/skiff/api/policy"
 	"github.com/skiffcluster/skiff/api/rbac"
 	"github.com/skiffcluster/skiff/api/scheduling"
 	"github.com/skiffcluster/skiff/api/storage"
@@ -24,6 +27,9 @@ func Kinds() []*api.Kind {
 		coordination.Kinds(),
 		discovery.Kinds(),
 		events.Kinds(),
+		networking.Kinds(),
+		node.Kinds(),
+		policy.Kinds(),
 		rbac.Kinds(),
 		scheduling.Kinds(),
 		storage.Kinds(),

@@ -26,9 +26,10 @@ var PersistentVolumeClaim = api.Of[corev1.PersistentVolumeClaim]{
 	Group: corev1.GroupName, Version: "v1", Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims",
 	ShortNames: []string{"pvc"},
 
-	Default:        DefaultPersistentVolumeClaim,
-	PrepareCreate:  copyDataSource,
-	PrepareUpdate:  prepareClaimUpdate,
+	Default: func(c *corev1.PersistentVolumeClaim) {
+		DefaultPersistentVolumeClaim(c)
+		copyDataSource(c)
+	},
 	Validate:       validateClaim,
 	ValidateUpdate: validateClaimUpdate,
 	Warnings: func(c, _ *corev1.PersistentVolumeClaim) []string {
@@ -127,7 +128,8 @@ func DefaultPersistentVolumeClaim(c *corev1.PersistentVolumeClaim) {
 	roundUp(c.Status.Capacity)
 }
 
-// copyDataSource keeps the two forms of the same reference alike.
+// copyDataSource keeps the two forms of the same reference alike, also in
+// objects that were stored before there were two.
 func copyDataSource(c *corev1.PersistentVolumeClaim) {
 	from, ref := c.Spec.DataSource, c.Spec.DataSourceRef
 	switch {
@@ -147,11 +149,6 @@ func isVolumeSource(ref *corev1.TypedObjectReference) bool {
 		return ref.Kind == "VolumeSnapshot"
 	}
 	return false
-}
-
-func prepareClaimUpdate(c, old *corev1.PersistentVolumeClaim) {
-	copyDataSource(old)
-	copyDataSource(c)
 }
 
 // ValidatePersistentVolumeClaimSpec checks the spec of a claim.

@@ -241,3 +241,22 @@ func TestPersistentVolume(t *testing.T) {
 	kindtest.Errors(t, core.PersistentVolume.ValidateUpdate(moved, plain),
 		"spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation")
 }
+
+func TestDataSourcesAreGivenInBothForms(t *testing.T) {
+	c := claim(func(c *corev1.PersistentVolumeClaim) {
+		c.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "old"}
+	})
+	core.PersistentVolumeClaim.Default(c)
+	if ref := c.Spec.DataSourceRef; ref == nil || ref.Name != "old" {
+		t.Errorf("%+v", ref)
+	}
+	other := claim(func(c *corev1.PersistentVolumeClaim) {
+		c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: ptr.To("example.com"), Kind: "Backup", Name: "b"}
+	})
+	core.PersistentVolumeClaim.Default(other)
+	if other.Spec.DataSource != nil {
+		t.Error("the old form cannot name that kind")
+	}
+	c.Spec.DataSource.Name = "new"
+	kindtest.Errors(t, core.PersistentVolumeClaim.Validate(c), `spec: Invalid value: `)
+}

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -52,13 +54,10 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 	fld := field.NewPath("scheduling")
 	e.Add(metav1validation.ValidateLabels(s.NodeSelector, fld.Child("nodeSelector")))
 	e.Add(core.ValidateTolerations(s.Tolerations, fld.Child("tolerations")))
-	for i := range s.Tolerations {
-		same := func(o corev1.Toleration) bool { return apiequality.Semantic.DeepEqual(o, s.Tolerations[i]) }
-		for k := range i {
-			if same(s.Tolerations[k]) {
-				e.Duplicate(fld.Child("tolerations").Index(i), s.Tolerations[i])
-				break
-			}
+	for i, t := range s.Tolerations {
+		same := func(other corev1.Toleration) bool { return apiequality.Semantic.DeepEqual(t, other) }
+		if slices.ContainsFunc(s.Tolerations[:i], same) {
+			e.Duplicate(fld.Child("tolerations").Index(i), t)
 		}
 	}
 	return e.List()

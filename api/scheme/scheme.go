@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -42,6 +44,8 @@ var groups = runtime.NewSchemeBuilder(
 	coordinationv1.AddToScheme,
 	discoveryv1.AddToScheme,
 	eventsv1.AddToScheme,
+	networkingv1.AddToScheme,
+	nodev1.AddToScheme,
 	policyv1.AddToScheme,
 	rbacv1.AddToScheme,
 	schedulingv1.AddToScheme,

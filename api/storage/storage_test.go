@@ -32,3 +32,40 @@ func TestStorageClass(t *testing.T) {
 	kindtest.Errors(t, storage.StorageClass.Validate(changed), "provisioner: Required value",
 		`reclaimPolicy: Unsupported value: "Recycle": supported values: "Delete", "Retain"`)
 }
+
+func TestDrivers(t *testing.T) {
+	d := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "csi.example.com"}}
+	storage.CSIDriver.Default(d)
+	kindtest.Errors(t, storage.CSIDriver.Validate(d))
+	if cells := storage.CSIDriver.Erase().Cells(d); cells[1] != true || cells[4] != "<unset>" || cells[6] != "Persistent" {
+		t.Errorf("%v", cells)
+	}
+	d.Spec.TokenRequests = []storagev1.TokenRequest{{Audience: "a", ExpirationSeconds: new(int64)}, {Audience: "a"}}
+	kindtest.Errors(t, storage.CSIDriver.Validate(d), "spec.tokenRequests[0].expirationSeconds: Invalid value: 0: may not specify a duration less than 10 minutes",
+		`spec.tokenRequests[1].audience: Duplicate value: "a"`)
+
+	n := &storagev1.CSINode{Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: "csi.example.com"}}}}
+	kindtest.Errors(t, storage.CSINode.Validate(n), "spec.drivers[0].nodeID: Required value")
+}
+
+func TestVolumeAttachment(t *testing.T) {
+	volume := "pv1"
+	a := &storagev1.VolumeAttachment{Spec: storagev1.VolumeAttachmentSpec{
+		Attacher: "csi.example.com", NodeName: "n1", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &volume},
+	}}
+	kindtest.Errors(t, storage.VolumeAttachment.Validate(a))
+	moved := a.DeepCopy()
+	moved.Spec.NodeName = "n2"
+	kindtest.Errors(t, storage.VolumeAttachment.ValidateUpdate(moved, a), "spec: Invalid value: ")
+	a.Spec.Source.PersistentVolumeName = nil
+	kindtest.Errors(t, storage.VolumeAttachment.Validate(a), "spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+}
+
+func TestStorageCapacity(t *testing.T) {
+	c := &storagev1.CSIStorageCapacity{StorageClassName: "fast"}
+	kindtest.Errors(t, storage.CSIStorageCapacity.Validate(c))
+	if cells := storage.CSIStorageCapacity.Erase().Cells(c); cells[2] != "<unset>" {
+		t.Errorf("%v", cells)
+	}
+	kindtest.Errors(t, storage.CSIStorageCapacity.ValidateUpdate(&storagev1.CSIStorageCapacity{StorageClassName: "slow"}, c), "storageClassName: Invalid value: ")
+}

@@ -85,7 +85,7 @@ func newRoot() *cobra.Command {
 		return nil
 	}
 	root.AddCommand(newUp(), newStatus(), newStop(), newDelete(), newProfile(), newIP(), newService(),
-		newServer(), newControllers(), newScheduler(), newProxy(), newKubectl(), newVersion())
+		newImage(), newServer(), newControllers(), newScheduler(), newProxy(), newKubectl(), newVersion())
 	return root
 }
 

@@ -32,9 +32,14 @@ const (
 	// workers is how many objects are worked on at a time (upstream's
 	// --concurrent-gc-syncs).
 	workers = 20
-	// startTimeout is how long the first look waits for every kind to be listed,
-	// before it goes on without those of an API server that does not answer.
-	startTimeout = 30 * time.Second
+	// startTimeout is how long work waits for every kind to be listed. Without
+	// some it is safe, but owners that are not seen yet are asked for one by one.
+	startTimeout = 5 * time.Second
+	// wholeTimeout is how long objects that wait for their dependents, or are to
+	// orphan them, are held until every kind is listed: those of a kind that is
+	// not would be left behind. An API server that does not answer cannot hold
+	// them for ever (upstream's number).
+	wholeTimeout = 30 * time.Second
 	// ownerDelay is how long a child is given for its parent to be seen.
 	ownerDelay = 500 * time.Millisecond
 	// tries is how often a write is tried on an object that keeps changing.
@@ -55,6 +60,7 @@ type Reconciler struct {
 	graph    *graph
 	monitors *monitors
 	queue    workqueue.TypedRateLimitingInterface[types.UID]
+	started  time.Time
 
 	// gone has the owners that certainly do not exist: a UID is never used
 	// twice. reported has the references that were complained about.
@@ -124,9 +130,9 @@ func (r *Reconciler) run(ctx context.Context) error {
 	return nil
 }
 
-// waitForSync waits until the graph is whole: an object that is let go because
-// its dependents have not been seen yet would leave them behind.
+// waitForSync waits until the graph is whole, or long enough.
 func (r *Reconciler) waitForSync(ctx context.Context) {
+	r.started = r.Clock.Now()
 	deadline := r.Clock.After(startTimeout)
 	tick := r.Clock.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -140,6 +146,12 @@ func (r *Reconciler) waitForSync(ctx context.Context) {
 		case <-tick.C():
 		}
 	}
+}
+
+// isWhole tells whether all dependents of an object are known, or that it has
+// been waited for long enough.
+func (r *Reconciler) isWhole() bool {
+	return r.monitors.synced() || r.Clock.Since(r.started) >= wholeTimeout
 }
 
 // next works on one object.
@@ -165,17 +177,24 @@ func (r *Reconciler) next(ctx context.Context) bool {
 }
 
 // process does what one object needs. It asks for another look when the object's
-// owner exists but is not in the graph, whose deletion would go unnoticed.
+// owner exists but is not in the graph, whose deletion would go unnoticed, and
+// when not all of its dependents may be known.
 func (r *Reconciler) process(ctx context.Context, uid types.UID) (again bool, err error) {
 	o := r.graph.get(uid)
 	switch {
 	case o == nil:
 		return false, nil
 	case o.orphansDependents():
+		if !r.isWhole() {
+			return true, nil
+		}
 		return false, r.orphan(ctx, o)
 	case o.waitsForDependents():
 		done, look := planForeground(o, r.graph.dependentsOf(uid))
 		if done {
+			if !r.isWhole() {
+				return true, nil
+			}
 			return false, r.removeFinalizer(ctx, o, metav1.FinalizerDeleteDependents)
 		}
 		r.enqueue(checks{now: look})

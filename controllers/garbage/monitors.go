@@ -26,9 +26,11 @@ const (
 	// debounce is how long discovery waits for more definitions to change: an
 	// installation creates many at once.
 	debounce = 100 * time.Millisecond
-	// rediscover is for what no definition tells of, such as another API
-	// server's upgrade.
-	rediscover = 10 * time.Minute
+	// rediscover is for what no definition tells of: an API server that is not
+	// complete yet when we begin, or is upgraded. It is asked again soon, then
+	// less and less often.
+	rediscoverSoon = time.Second
+	rediscover     = 10 * time.Minute
 	// retryDiscovery is the wait after a failure, and while groups do not answer
 	// (upstream's period of discovery).
 	retryDiscovery = 30 * time.Second
@@ -67,15 +69,17 @@ var _ cache.ReflectorStore = (*monitor)(nil)
 func (m *monitors) run(ctx context.Context) {
 	defer m.wg.Wait()
 	logger := klog.FromContext(ctx)
+	next := rediscoverSoon
 	for {
-		wait := rediscover
+		wait := next
+		next = min(2*next, rediscover)
 		if complete, err := m.sync(ctx); err != nil {
 			if ctx.Err() == nil {
 				logger.Error(err, "Failed to discover what can be deleted")
 			}
-			wait = retryDiscovery
+			wait = min(wait, retryDiscovery)
 		} else if !complete {
-			wait = retryDiscovery
+			wait = min(wait, retryDiscovery)
 		}
 		timer := m.clock.NewTimer(wait)
 		select {

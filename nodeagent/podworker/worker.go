@@ -109,6 +109,13 @@ func (w *Worker) End(e Ending) {
 	w.Poke()
 }
 
+// Rejected says that the node did not take the pod.
+func (w *Worker) Rejected() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state.Ending != nil && w.state.Ending.Rejected
+}
+
 // RetryNow brings the next attempt of failed starts and volumes forward.
 func (w *Worker) RetryNow() {
 	w.mu.Lock()

@@ -280,7 +280,7 @@ func TestExec(t *testing.T) {
 		want string
 	}{
 		{"a command that fails says why", &command{code: 2, output: "cat: no such file\n"}, "Warning Unhealthy Liveness probe failed: cat: no such file\n"},
-		{"a command that hangs has timed out", &command{hang: true}, `Warning Unhealthy Liveness probe failed: command "check " timed out`},
+		{"a command that hangs has timed out", &command{hang: true}, `Warning Unhealthy Liveness probe failed: command "check $(MODE)" timed out`},
 		{"a command that can't be run is an error", &command{err: errors.New("no container")}, "Warning Unhealthy Liveness probe errored and resulted in unknown state: no container"},
 		{"long output is cut", &command{code: 1, output: strings.Repeat("x", 20000)}, "Warning Unhealthy Liveness probe failed: " + strings.Repeat("x", 10<<10)},
 	}

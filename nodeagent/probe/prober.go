@@ -146,21 +146,21 @@ func (p *Prober) Start(t Target) {
 	c.state.Ready = c.state.Started && (t.Container.ReadinessProbe == nil || t.WasReady)
 	p.containers[t.ID] = c
 	if c.state.Started {
-		p.startWhenStarted(c)
+		p.startWhenStarted(c, rand.Float64())
 	} else {
-		p.begin(c, Startup, t.Container.StartupProbe)
+		p.begin(c, Startup, t.Container.StartupProbe, rand.Float64())
 	}
 }
 
 // startWhenStarted begins the probes that wait for the startup probe; p.mu is
 // held.
-func (p *Prober) startWhenStarted(c *container) {
-	p.begin(c, Liveness, c.target.Container.LivenessProbe)
-	p.begin(c, Readiness, c.target.Container.ReadinessProbe)
+func (p *Prober) startWhenStarted(c *container, spread float64) {
+	p.begin(c, Liveness, c.target.Container.LivenessProbe, spread)
+	p.begin(c, Readiness, c.target.Container.ReadinessProbe, spread)
 }
 
 // begin begins one probe, if the container has it; p.mu is held.
-func (p *Prober) begin(c *container, kind Kind, spec *corev1.Probe) {
+func (p *Prober) begin(c *container, kind Kind, spec *corev1.Probe, spread float64) {
 	if spec == nil {
 		return
 	}
@@ -169,18 +169,19 @@ func (p *Prober) begin(c *container, kind Kind, spec *corev1.Probe) {
 		w.last, w.run = success, 1 // as it was before the agent was restarted
 	}
 	c.workers[kind] = w
-	delay := firstDelay(p.cfg.Clock.Since(c.target.StartedAt), w.spec, rand.Float64())
+	delay := firstDelay(p.cfg.Clock.Since(c.target.StartedAt), w.spec, spread)
 	w.wait(delay)
 }
 
 // firstDelay is how long to wait before the first probe of a container of that
 // age. What has long been running is met after a restart of the agent,
-// together with all else on the node: its probes are spread over a period.
-func firstDelay(age time.Duration, spec *corev1.Probe, random float64) time.Duration {
+// together with all else on the node: its probes are spread over a period, by a
+// number from 0 to 1.
+func firstDelay(age time.Duration, spec *corev1.Probe, spread float64) time.Duration {
 	initial := time.Duration(spec.InitialDelaySeconds) * time.Second
 	period := periodOf(spec)
 	if age > initial+period {
-		return time.Duration(random * float64(period))
+		return time.Duration(spread * float64(period))
 	}
 	return max(0, initial-age)
 }

@@ -101,7 +101,7 @@ func (w *worker) note(answer result, output string, err error, begun time.Time) 
 		delete(c.workers, w.kind)
 		// Its age counts from the start of the container, so that what waited for
 		// this is asked at once unless a longer delay was wanted.
-		p.startWhenStarted(c)
+		p.startWhenStarted(c, 0)
 	default:
 		due := begun.Add(periodOf(w.spec)).Sub(p.cfg.Clock.Now())
 		w.wait(max(0, due))

@@ -1,0 +1,22 @@
+package node_test
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+
+	"github.com/skiffcluster/skiff/api/kindtest"
+	"github.com/skiffcluster/skiff/api/node"
+)
+
+func TestRuntimeClass(t *testing.T) {
+	c := &nodev1.RuntimeClass{Handler: "runc"}
+	kindtest.Errors(t, node.RuntimeClass.Validate(c))
+	other := &nodev1.RuntimeClass{Handler: "Kata"}
+	kindtest.Errors(t, node.RuntimeClass.Validate(other), `handler: Invalid value: "Kata": a lowercase RFC 1123 label`)
+	kindtest.Errors(t, node.RuntimeClass.ValidateUpdate(other, c), `handler: Invalid value: "Kata": field is immutable`)
+	once := corev1.Toleration{Key: "a", Operator: corev1.TolerationOpExists}
+	c.Scheduling = &nodev1.Scheduling{Tolerations: []corev1.Toleration{once, once}}
+	kindtest.Errors(t, node.RuntimeClass.Validate(c), "scheduling.tolerations[1]: Duplicate value")
+}

@@ -1,0 +1,142 @@
+package storage
+
+import (
+	storagev1 "k8s.io/api/storage/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
+
+	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
+)
+
+const (
+	maxErrorText    = 1024       // bytes
+	maxMetadataSize = 256 * 1024 // bytes, of keys and values together
+)
+
+// VolumeAttachment asks for a volume to be attached to a node.
+var VolumeAttachment = api.Of[storagev1.VolumeAttachment]{
+	Group: storagev1.GroupName, Version: "v1", Kind: "VolumeAttachment", Resource: "volumeattachments",
+	ClusterScoped:         true,
+	NoUnconditionalUpdate: true,
+
+	Validate: validateAttachment,
+	ValidateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
+		if apiequality.Semantic.DeepEqual(a.Spec, old.Spec) {
+			return nil
+		}
+		return field.ErrorList{field.Invalid(field.NewPath("spec"), a.Spec, "field is immutable")}
+	},
+	Status: &api.Status[storagev1.VolumeAttachment]{Validate: validateAttachmentStatus},
+
+	Columns: []api.Column[storagev1.VolumeAttachment]{
+		print.Name[storagev1.VolumeAttachment](),
+		{
+			Name: "Attacher", Format: "name", Description: storagev1.VolumeAttachmentSpec{}.SwaggerDoc()["attacher"],
+			Value: func(a *storagev1.VolumeAttachment) any { return a.Spec.Attacher },
+		},
+		{
+			Name: "PV", Description: storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"],
+			Value: func(a *storagev1.VolumeAttachment) any { return ptr.Deref(a.Spec.Source.PersistentVolumeName, "") },
+		},
+		{
+			Name: "Node", Description: storagev1.VolumeAttachmentSpec{}.SwaggerDoc()["nodeName"],
+			Value: func(a *storagev1.VolumeAttachment) any { return a.Spec.NodeName },
+		},
+		{
+			Name: "Attached", Type: "boolean", Description: storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"],
+			Value: func(a *storagev1.VolumeAttachment) any { return a.Status.Attached },
+		},
+		print.Age[storagev1.VolumeAttachment](),
+	},
+}
+
+func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
+	var e validate.Errors
+	fld := field.NewPath("spec")
+	checkDriverName(&e, a.Spec.Attacher, fld.Child("attacher"))
+	switch s := a.Spec.Source; {
+	case s.PersistentVolumeName == nil && s.InlineVolumeSpec == nil:
+		e.Required(fld.Child("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+	case s.PersistentVolumeName != nil && s.InlineVolumeSpec != nil:
+		e.Forbidden(fld.Child("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+	case s.PersistentVolumeName != nil:
+		e.Name(fld.Child("source", "persistentVolumeName"), *s.PersistentVolumeName, apivalidation.NameIsDNSSubdomain)
+	}
+	e.Name(fld.Child("nodeName"), a.Spec.NodeName, apivalidation.NameIsDNSSubdomain)
+	return e.List()
+}
+
+func validateAttachmentStatus(a, _ *storagev1.VolumeAttachment) field.ErrorList {
+	var e validate.Errors
+	fld, size := field.NewPath("status"), 0
+	for key, value := range a.Status.AttachmentMetadata {
+		size += len(key) + len(value)
+	}
+	if size > maxMetadataSize {
+		e.TooLong(fld.Child("attachmentMetadata"), maxMetadataSize)
+	}
+	for _, f := range []struct {
+		name  string
+		value *storagev1.VolumeError
+	}{{"attachError", a.Status.AttachError}, {"detachError", a.Status.DetachError}} {
+		if f.value != nil && len(f.value.Message) > maxErrorText {
+			e.TooLong(fld.Child(f.name, "message"), maxErrorText)
+		}
+	}
+	return e.List()
+}
+
+// CSIStorageCapacity says how much room there is for a class in a part of the
+// cluster.
+var CSIStorageCapacity = api.Of[storagev1.CSIStorageCapacity]{
+	Group: storagev1.GroupName, Version: "v1", Kind: "CSIStorageCapacity", Resource: "csistoragecapacities",
+	NoUnconditionalUpdate: true,
+
+	Validate: validateCapacity,
+	ValidateUpdate: func(c, old *storagev1.CSIStorageCapacity) field.ErrorList {
+		var e validate.Errors
+		e.Add(apivalidation.ValidateImmutableField(c.NodeTopology, old.NodeTopology, field.NewPath("nodeTopology")))
+		e.Add(apivalidation.ValidateImmutableField(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName")))
+		return e.List()
+	},
+
+	Columns: []api.Column[storagev1.CSIStorageCapacity]{
+		print.Name[storagev1.CSIStorageCapacity](),
+		{
+			Name: "StorageClassName", Description: storagev1.CSIStorageCapacity{}.SwaggerDoc()["storageClassName"],
+			Value: func(c *storagev1.CSIStorageCapacity) any { return c.StorageClassName },
+		},
+		{
+			Name: "Capacity", Description: storagev1.CSIStorageCapacity{}.SwaggerDoc()["capacity"],
+			Value: func(c *storagev1.CSIStorageCapacity) any {
+				if c.Capacity == nil {
+					return "<unset>"
+				}
+				return c.Capacity.String()
+			},
+		},
+	},
+}
+
+func validateCapacity(c *storagev1.CSIStorageCapacity) field.ErrorList {
+	var e validate.Errors
+	e.Name(field.NewPath("storageClassName"), c.StorageClassName, apivalidation.NameIsDNSSubdomain)
+	if c.NodeTopology != nil {
+		e.Add(metav1validation.ValidateLabelSelector(c.NodeTopology, metav1validation.LabelSelectorValidationOptions{}, field.NewPath("nodeTopology")))
+	}
+	for _, f := range []struct {
+		name  string
+		value *resource.Quantity
+	}{{"capacity", c.Capacity}, {"maximumVolumeSize", c.MaximumVolumeSize}} {
+		if f.value != nil {
+			e.NonnegativeQuantity(field.NewPath(f.name), *f.value)
+		}
+	}
+	return e.List()
+}
