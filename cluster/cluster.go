@@ -82,6 +82,7 @@ func (c *Cluster) startRooms(ctx context.Context) error {
 	}{
 		{Controllers, c.startControllers},
 		{Scheduler, c.startScheduler},
+		{Nodes, c.startNodes},
 	}
 	var group sync.WaitGroup
 	errs := make([]error, len(rooms))

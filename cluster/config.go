@@ -37,6 +37,8 @@ type Config struct {
 	APIServer   apiserver.Config
 	Controllers controllers.Config
 	Scheduler   scheduler.Config
+	// Nodes run on this machine. Empty: one that is simulated.
+	Nodes []Node
 }
 
 // Step is a part of the start that has ended.
@@ -79,5 +81,8 @@ func (c *Config) complete() {
 		if *v == "" {
 			*v = d
 		}
+	}
+	if len(c.Nodes) == 0 {
+		c.Nodes = []Node{{Simulated: true}}
 	}
 }

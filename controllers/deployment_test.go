@@ -154,9 +154,7 @@ func TestDeploymentKeepsOldPodsUntilNewOnesAreReady(t *testing.T) {
 	sizes(8, 5) // as many as may be missing are gone, and as many as may be above are there
 	change(t, c, d, func() { d.Spec.Replicas = new(int32(15)) })
 	sizes(11, 7) // in proportion, though none of the new ones is ready
-	makeReady(t.Context(), c)
-	eventually(t, func() string { makeReady(t.Context(), c); get(t, c, d); return missing(d.Status.UpdatedReplicas, 15) })
-	eventually(t, func() string { makeReady(t.Context(), c); get(t, c, d); return missing(d.Status.AvailableReplicas, 15) })
+	runPods(t, c)
 	isComplete(t, c, d)
 }
 

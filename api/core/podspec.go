@@ -98,7 +98,6 @@ func ValidatePodSpec(spec *corev1.PodSpec, meta *metav1.ObjectMeta, fld *field.P
 	s.checkHostAliases(fld.Child("hostAliases"))
 	s.checkOverhead(fld.Child("overhead"))
 	s.checkOS(fld)
-	s.checkSchedulingGroup(fld)
 	s.checkEnvFileVolumes(fld)
 	return s.List()
 }
@@ -188,19 +187,6 @@ func (s *podSpec) checkUserNamespace(fld *field.Path) {
 			s.Forbidden(p.Child("volumeDevices"), why)
 		}
 	}
-}
-
-func (s *podSpec) checkSchedulingGroup(fld *field.Path) {
-	g := s.spec.SchedulingGroup
-	if g == nil {
-		return
-	}
-	p := fld.Child("schedulingGroup", "podGroupName")
-	if g.PodGroupName == nil {
-		s.Invalid(p, g.PodGroupName, "must specify one of: `podGroupName`")
-		return
-	}
-	s.Name(p, *g.PodGroupName, apivalidation.NameIsDNSSubdomain)
 }
 
 // checkOS checks spec.os and what may not be set for that system.

@@ -147,9 +147,6 @@ func (s *podSpec) checkHandler(h handler, p *field.Path) {
 	one("tcpSocket", h.tcpSocket != nil, func(p *field.Path) { s.PortNumberOrName(p.Child("port"), h.tcpSocket.Port) })
 	one("grpc", h.grpc != nil, func(p *field.Path) {
 		s.PortNumberOrName(p.Child("port"), intstr.FromInt32(h.grpc.Port))
-		if m := h.grpc.Mode; m != nil {
-			validate.Enum(&s.Errors, p.Child("mode"), *m, corev1.GRPCProbeModePlaintext, corev1.GRPCProbeModeTLS)
-		}
 	})
 	one("sleep", h.sleep != nil, func(p *field.Path) { s.checkSleep(h.sleep.Seconds, p) })
 	if n == 0 {
@@ -163,18 +160,6 @@ func (s *podSpec) checkHTTPGet(get *corev1.HTTPGetAction, p *field.Path) {
 	validate.Enum(&s.Errors, p.Child("scheme"), get.Scheme, corev1.URISchemeHTTP, corev1.URISchemeHTTPS)
 	for _, h := range get.HTTPHeaders {
 		s.Messages(p.Child("httpHeaders"), h.Name, validation.IsHTTPHeaderName(h.Name))
-	}
-	if get.Protocol == nil {
-		return
-	}
-	validate.Enum(&s.Errors, p.Child("protocol"), *get.Protocol, corev1.HTTPProtocolHTTP1, corev1.HTTPProtocolHTTP2)
-	if *get.Protocol != corev1.HTTPProtocolHTTP2 {
-		return
-	}
-	if get.Scheme != corev1.URISchemeHTTP {
-		s.Invalid(p.Child("protocol"), *get.Protocol, "is only supported with HTTP (H2C)")
-	} else if get.Host != "" {
-		s.Invalid(p.Child("host"), get.Host, "must be empty when `protocol` is \"HTTP2\"")
 	}
 }
 

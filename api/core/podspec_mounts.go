@@ -35,7 +35,6 @@ func (s *podSpec) checkMounts(c *corev1.Container, fld *field.Path) {
 		s.checkSubPath(m, p, fld)
 		s.checkPropagation(c, m, fld.Child("mountPropagation"))
 		s.checkRecursiveReadOnly(m, fld.Child("recursiveReadOnly"))
-		s.checkBindOptions(m, p.Child("bindMountOptions"))
 	}
 }
 
@@ -83,22 +82,6 @@ func (s *podSpec) checkRecursiveReadOnly(m corev1.VolumeMount, p *field.Path) {
 	default:
 		validate.Enum(&s.Errors, p, *m.RecursiveReadOnly,
 			corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible)
-	}
-}
-
-func (s *podSpec) checkBindOptions(m corev1.VolumeMount, p *field.Path) {
-	if len(m.BindMountOptions) == 0 {
-		return
-	}
-	for i, o := range m.BindMountOptions {
-		validate.Enum(&s.Errors, p.Index(i), corev1.BindMountOption(o),
-			corev1.BindMountOptionNoDev, corev1.BindMountOptionNoExec, corev1.BindMountOptionNoSUID)
-		if slices.Contains(m.BindMountOptions[:i], o) {
-			s.Duplicate(p.Index(i), o)
-		}
-	}
-	if v := s.volumes[m.Name]; v != nil && v.Image != nil {
-		s.Invalid(p, m.BindMountOptions, "bindMountOptions may not be used with image volumes")
 	}
 }
 

@@ -32,7 +32,6 @@ func (v *projection) file(path, who string) {
 
 func (s *podSpec) checkProjected(source *corev1.ProjectedVolumeSource, fld *field.Path) {
 	s.FileMode(fld.Child("defaultMode"), source.DefaultMode)
-	s.UserID(fld.Child("defaultUser"), source.DefaultUser)
 	v := &projection{podSpec: s, fld: fld, files: sets.New[string]()}
 	for i := range source.Sources {
 		v.checkSource(&source.Sources[i], fld.Child("sources").Index(i))
@@ -108,7 +107,6 @@ func (v *projection) checkToken(t *corev1.ServiceAccountTokenProjection, p *fiel
 	} else {
 		v.checkFilePath(v.fld.Child("path"), t.Path)
 	}
-	v.UserID(p.Child("user"), t.User)
 }
 
 // checkTrustBundle checks CA certificates that are chosen by the name of one
@@ -137,7 +135,6 @@ func (v *projection) checkTrustBundle(b *corev1.ClusterTrustBundleProjection, p 
 		v.Required(p, "either name or signerName must be specified")
 	}
 	v.Text(p.Child("path"), b.Path)
-	v.UserID(p.Child("user"), b.User)
 	v.checkFilePath(p.Child("path"), b.Path)
 	v.file(b.Path, b.Path)
 }
@@ -201,7 +198,6 @@ const (
 func (v *projection) checkCertificate(c *corev1.PodCertificateProjection, p *field.Path) {
 	v.checkSigner(p.Child("signerName"), c.SignerName)
 	v.checkUserAnnotations(c.UserAnnotations, p.Child("userAnnotations"))
-	v.UserID(p.Child("user"), c.User)
 	validate.Enum(&v.Errors, p.Child("keyType"), c.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 	if m := c.MaxExpirationSeconds; m != nil {
 		at, limit := p.Child("maxExpirationSeconds"), int32(maxCertificateSeconds)

@@ -115,7 +115,6 @@ func TestNamesAndScalars(t *testing.T) {
 			`spec.readinessGates[0].conditionType: Invalid value: "a b": ` + labelKeyMsg, `spec.schedulingGates[1]: Duplicate value: "x"`,
 		}},
 		{"a gated pod has no node", `{nodeName: n, schedulingGates: [{name: x}]}`, []string{"spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"}},
-		{"a group has a name", `{schedulingGroup: {}}`, []string{"spec.schedulingGroup.podGroupName: Invalid value: null: must specify one of: `podGroupName`"}},
 	}, asSpec)
 }
 

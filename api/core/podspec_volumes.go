@@ -114,7 +114,6 @@ func (s *podSpec) localVolumes(v *corev1.Volume, parent *field.Path) []volumeTyp
 		{"secret", v.Secret != nil, func(p *field.Path) {
 			s.Text(p.Child("secretName"), v.Secret.SecretName)
 			s.FileMode(p.Child("defaultMode"), v.Secret.DefaultMode)
-			s.UserID(p.Child("defaultUser"), v.Secret.DefaultUser)
 			s.checkItems(v.Secret.Items, p.Child("items"))
 		}},
 		{"persistentVolumeClaim", v.PersistentVolumeClaim != nil, func(p *field.Path) {
@@ -122,7 +121,6 @@ func (s *podSpec) localVolumes(v *corev1.Volume, parent *field.Path) []volumeTyp
 		}},
 		{"downwardAPI", v.DownwardAPI != nil, func(p *field.Path) {
 			s.FileMode(p.Child("defaultMode"), v.DownwardAPI.DefaultMode)
-			s.UserID(p.Child("defaultUser"), v.DownwardAPI.DefaultUser)
 			for i := range v.DownwardAPI.Items {
 				s.checkFieldFile(&v.DownwardAPI.Items[i], p)
 			}
@@ -130,7 +128,6 @@ func (s *podSpec) localVolumes(v *corev1.Volume, parent *field.Path) []volumeTyp
 		{"configMap", v.ConfigMap != nil, func(p *field.Path) {
 			s.Text(p.Child("name"), v.ConfigMap.Name)
 			s.FileMode(p.Child("defaultMode"), v.ConfigMap.DefaultMode)
-			s.UserID(p.Child("defaultUser"), v.ConfigMap.DefaultUser)
 			s.checkItems(v.ConfigMap.Items, p.Child("items"))
 		}},
 		{"projected", v.Projected != nil, func(p *field.Path) { s.checkProjected(v.Projected, p) }},
@@ -168,7 +165,6 @@ func (s *podSpec) checkItem(item corev1.KeyToPath, p *field.Path) {
 	s.Text(p.Child("path"), item.Path)
 	s.checkFilePath(p.Child("path"), item.Path)
 	s.FileMode(p.Child("mode"), item.Mode)
-	s.UserID(p.Child("user"), item.User)
 }
 
 // checkFieldFile checks a file that shows a field of the pod or a resource of a
@@ -188,7 +184,6 @@ func (s *podSpec) checkFieldFile(f *corev1.DownwardAPIVolumeFile, p *field.Path)
 		s.Required(p, "one of fieldRef and resourceFieldRef is required")
 	}
 	s.FileMode(p.Child("mode"), f.Mode)
-	s.UserID(p.Child("user"), f.User)
 }
 
 func (s *podSpec) checkCSI(c *corev1.CSIVolumeSource, p *field.Path) {

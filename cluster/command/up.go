@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skiffcluster/skiff/cluster"
+	"github.com/skiffcluster/skiff/proxier"
 )
 
 type upOptions struct {
@@ -93,10 +94,26 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 	}
 	c.APIServer.ServiceClusterIPRange = o.serviceCIDR
 	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(bind)
+	for range o.nodes {
+		c.Nodes = append(c.Nodes, o.node(p, len(c.Nodes)))
+	}
 	if err := c.Validate(); err != nil {
 		return cluster.Config{}, usageError{err}
 	}
 	return c, nil
+}
+
+// node is the configuration of the i-th node.
+func (o *upOptions) node(p profile, i int) cluster.Node {
+	n := cluster.Node{Simulated: o.runtime == "simulated"}
+	n.NodeName = fmt.Sprintf("%s-%d", p.name, i)
+	if n.Simulated {
+		return n
+	}
+	n.ContainerdAddress, n.BinDir = o.containerd, o.binDir
+	n.Proxier.Mode = proxier.Mode(o.proxyMode)
+	n.Proxier.HealthzBindAddress, n.Proxier.MetricsBindAddress = proxier.DefaultHealthzBindAddress, proxier.DefaultMetricsBindAddress
+	return n
 }
 
 // run runs the cluster in the foreground.

@@ -3,11 +3,13 @@ package endpoints
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/util/workqueue"
@@ -15,10 +17,12 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/skiffcluster/skiff/controllers/endpointslice"
@@ -46,6 +50,11 @@ type Reconciler struct {
 
 	triggers *endpointsliceutil.TriggerTimeTracker
 	pace     endpointslice.Pace
+
+	// deleted has the services seen to be deleted: their Endpoints go with them,
+	// whoever made them.
+	mu      sync.Mutex
+	deleted map[types.NamespacedName]bool
 }
 
 // SetupWithManager starts a turn for every service that changes, for those that
@@ -63,9 +72,15 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	r.triggers = endpointsliceutil.NewTriggerTimeTracker()
 	r.pace.Interval = batch
+	r.deleted = map[types.NamespacedName]bool{}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
-		For(&corev1.Service{}).
+		For(&corev1.Service{}, builder.WithPredicates(predicate.Funcs{DeleteFunc: func(e event.DeleteEvent) bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.deleted[client.ObjectKeyFromObject(e.Object)] = true
+			return true
+		}})).
 		Watches(&corev1.Pod{}, endpointslice.PodHandler(r.Client)).
 		Watches(&corev1.Endpoints{}, endpointsHandler).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
@@ -95,6 +110,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return ctrl.Result{}, err
 	}
+	r.mu.Lock()
+	delete(r.deleted, req.NamespacedName) // it is back
+	r.mu.Unlock()
 	if service.Spec.Type == corev1.ServiceTypeExternalName || service.Spec.Selector == nil {
 		return ctrl.Result{}, nil
 	}
@@ -151,20 +169,31 @@ func (r *Reconciler) update(ctx context.Context, service *corev1.Service, endpoi
 	return ctrl.Result{}, fmt.Errorf("update endpoints %s: %w", klog.KObj(endpoints), err)
 }
 
-// deleteLeftover deletes the Endpoints of a service that is gone, but for those
-// that old leader elections use as a lock.
+// deleteLeftover deletes the Endpoints of a service that is gone: those made
+// here, and any when the service was seen to go. Users may make Endpoints before
+// their service, and old leader elections use some as a lock.
 func (r *Reconciler) deleteLeftover(ctx context.Context, req ctrl.Request) error {
 	r.triggers.DeleteService(req.Namespace, req.Name)
 	r.pace.Forget(req.NamespacedName)
+	r.mu.Lock()
+	seen := r.deleted[req.NamespacedName]
+	delete(r.deleted, req.NamespacedName)
+	r.mu.Unlock()
 	endpoints := &corev1.Endpoints{}
 	if err := r.Client.Get(ctx, req.NamespacedName, endpoints); err != nil {
 		return client.IgnoreNotFound(err)
+	}
+	if !seen && endpoints.Labels[managedByLabel] != Name {
+		return nil
 	}
 	if _, isLock := endpoints.Annotations[resourcelock.LeaderElectionRecordAnnotationKey]; isLock {
 		return nil
 	}
 	err := r.Client.Delete(ctx, endpoints, client.Preconditions{UID: &endpoints.UID})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.deleted[req.NamespacedName] = seen
 		return fmt.Errorf("delete endpoints %s: %w", klog.KObj(endpoints), err)
 	}
 	return nil

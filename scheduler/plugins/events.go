@@ -27,13 +27,12 @@ const (
 )
 
 // Event is something that happened and that may make pods schedulable. Only
-// the fields of its kind are set; Old ones are nil for additions.
+// the fields of its kind are set.
 type Event struct {
-	Kind          Kind
-	Node, OldNode *corev1.Node
-	Pod, OldPod   *cache.Pod
-	Claim         *corev1.PersistentVolumeClaim
-	Namespace     string
+	Kind        Kind
+	Node        *corev1.Node
+	Pod, OldPod *cache.Pod // OldPod is nil for additions
+	Claim       *corev1.PersistentVolumeClaim
 }
 
 // Waker is a rule that says which events make it worth to try again a pod

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	goruntime "runtime"
 	"strconv"
 
 	"github.com/vishvananda/netns"
@@ -29,39 +28,42 @@ func (r *Runtime) PortForward(ctx context.Context, sandboxID string, port int32)
 	if !ok {
 		return nil, fmt.Errorf("sandbox %q: %w", sandboxID, runtime.ErrNotFound)
 	}
-	type result struct {
-		conn net.Conn
-		err  error
+	var conn net.Conn
+	connect := func() error {
+		// One address family after the other: trying both at once would use
+		// another goroutine, and with it another thread.
+		dialer := &net.Dialer{FallbackDelay: -1}
+		var err error
+		for _, loopback := range []string{"127.0.0.1", "::1"} {
+			c, dialErr := dialer.DialContext(ctx, "tcp", net.JoinHostPort(loopback, strconv.Itoa(int(port))))
+			if dialErr == nil {
+				conn = c
+				return nil
+			}
+			if err == nil {
+				err = dialErr
+			}
+		}
+		return err
 	}
-	done := make(chan result, 1)
-	go func() {
-		if path != "" {
-			// Never unlocked: the thread ends with the goroutine.
-			goruntime.LockOSThread()
+	var err error
+	if path == "" {
+		err = connect()
+	} else {
+		err = onOwnThread(func() error {
 			ns, err := netns.GetFromPath(path)
 			if err != nil {
-				done <- result{err: fmt.Errorf("open network namespace: %w", err)}
-				return
+				return fmt.Errorf("open network namespace: %w", err)
 			}
 			defer ns.Close()
 			if err := netns.Set(ns); err != nil {
-				done <- result{err: fmt.Errorf("enter network namespace: %w", err)}
-				return
+				return fmt.Errorf("enter network namespace: %w", err)
 			}
-		}
-		// One address family at a time: trying both at once would use another
-		// goroutine, and with it another thread.
-		conn, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
-		if err != nil {
-			if six, err6 := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp6", net.JoinHostPort("::1", strconv.Itoa(int(port)))); err6 == nil {
-				conn, err = six, nil
-			}
-		}
-		done <- result{conn, err}
-	}()
-	res := <-done
-	if res.err != nil {
-		return nil, fmt.Errorf("connect to port %d: %w", port, res.err)
+			return connect()
+		})
 	}
-	return res.conn, nil
+	if err != nil {
+		return nil, fmt.Errorf("connect to port %d: %w", port, err)
+	}
+	return conn, nil
 }

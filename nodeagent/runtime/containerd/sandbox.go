@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"strings"
 	"time"
 
@@ -78,8 +77,7 @@ func (r *Runtime) sandboxOf(rec *sandboxRecord) runtime.Sandbox {
 }
 
 // makeNamespaces makes the namespaces in a thread of their own and keeps them
-// by mounting them on files in dir. The thread ends with the goroutine, since
-// it is never unlocked.
+// by mounting them on files in dir.
 func (r *Runtime) makeNamespaces(dir string, rec *sandboxRecord) error {
 	flags := 0
 	var pins []string
@@ -99,41 +97,36 @@ func (r *Runtime) makeNamespaces(dir string, rec *sandboxRecord) error {
 	if flags == 0 {
 		return nil
 	}
-	result := make(chan error, 1)
-	go func() {
-		goruntime.LockOSThread()
-		result <- func() error {
-			if err := unix.Unshare(flags); err != nil {
-				return fmt.Errorf("unshare: %w", err)
+	return onOwnThread(func() error {
+		if err := unix.Unshare(flags); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if !rec.HostNetwork {
+			if err := unix.Sethostname([]byte(rec.Hostname)); err != nil {
+				return fmt.Errorf("set hostname %q: %w", rec.Hostname, err)
 			}
-			if !rec.HostNetwork {
-				if err := unix.Sethostname([]byte(rec.Hostname)); err != nil {
-					return fmt.Errorf("set hostname %q: %w", rec.Hostname, err)
+			for name, value := range defaultSysctls {
+				if _, own := rec.Sysctls[name]; own {
+					continue
 				}
-				for name, value := range defaultSysctls {
-					if _, own := rec.Sysctls[name]; own {
-						continue
-					}
-					// Missing where the kernel was built without it.
-					if err := writeSysctl(name, value); err != nil && !errors.Is(err, os.ErrNotExist) {
-						return err
-					}
-				}
-			}
-			for name, value := range rec.Sysctls {
-				if err := writeSysctl(name, value); err != nil {
+				// Missing where the kernel was built without it.
+				if err := writeSysctl(name, value); err != nil && !errors.Is(err, os.ErrNotExist) {
 					return err
 				}
 			}
-			for _, ns := range pins {
-				if err := pin("/proc/thread-self/ns/"+ns, filepath.Join(dir, ns)); err != nil {
-					return err
-				}
+		}
+		for name, value := range rec.Sysctls {
+			if err := writeSysctl(name, value); err != nil {
+				return err
 			}
-			return nil
-		}()
-	}()
-	return <-result
+		}
+		for _, ns := range pins {
+			if err := pin("/proc/thread-self/ns/"+ns, filepath.Join(dir, ns)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func writeSysctl(name, value string) error {
