@@ -155,7 +155,7 @@ func (c *Cluster) startDNS(ctx context.Context) error {
 		return fmt.Errorf("cluster DNS address: %w", err)
 	}
 	room, err := dns.New(dns.Config{
-		REST: c.As("system:kube-dns"), ListenAddresses: []string{netip.AddrPortFrom(ip, 53).String()}, ClusterDomain: c.config.ClusterDomain,
+		REST: c.As("system:coredns"), ListenAddresses: []string{netip.AddrPortFrom(ip, 53).String()}, ClusterDomain: c.config.ClusterDomain,
 	})
 	if err != nil {
 		return errors.Join(err, release())

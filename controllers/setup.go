@@ -84,8 +84,8 @@ func setUpEndpointSlice(mgr ctrl.Manager, cfg Config) error {
 	return (&endpointslice.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Concurrency: cfg.Concurrency}).SetupWithManager(mgr)
 }
 
-func setUpEndpointSliceMirroring(mgr ctrl.Manager, _ Config) error {
-	return (&endpointslicemirroring.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr)
+func setUpEndpointSliceMirroring(mgr ctrl.Manager, cfg Config) error {
+	return (&endpointslicemirroring.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
 }
 
 func setUpNodeIPAM(mgr ctrl.Manager, cfg Config) error {

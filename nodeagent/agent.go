@@ -440,3 +440,6 @@ func (a *Agent) nodeEvent(reason, message string) {
 }
 
 func (a *Agent) healthy() error { return nil }
+
+// Runtime is what runs the node's containers, for those who load images.
+func (a *Agent) Runtime() runtime.Runtime { return a.engine }

@@ -17,7 +17,7 @@ import (
 // FuzzKinds makes objects of all sorts and wants that defaults of defaults are
 // the same, and that nothing panics.
 func FuzzKinds(f *testing.F) {
-	for seed := range int64(40) {
+	for seed := range int64(20) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed int64) {

@@ -107,6 +107,13 @@ func TestProjectedVolume(t *testing.T) {
 		{"a signer's domain has two parts", `projected: {sources: [{clusterTrustBundle: {signerName: example/signer, path: ca}}]}}`,
 			[]string{p + `.sources[0].clusterTrustBundle.signerName: Invalid value: "example": should be a domain with at least two segments separated by dots`}},
 		{"a certificate", `projected: {sources: [{podCertificate: {signerName: example.com/s, keyType: ED25519, credentialBundlePath: c.pem, maxExpirationSeconds: 7200}}]}}`, nil},
+		{"a signer has a domain and a name", `projected: {sources: [{podCertificate: {signerName: s, keyType: ED25519, keyPath: k}}]}}`,
+			[]string{p + `.sources[0].podCertificate.signerName: Invalid value: "s": must be a fully qualified domain and path of the form 'example.com/signer-name'`}},
+		{"a signer's domain is one", `projected: {sources: [{podCertificate: {signerName: x/S, keyType: ED25519, keyPath: k}}]}}`, []string{
+			p + `.sources[0].podCertificate.signerName: Invalid value: "x": should be a domain with at least two segments separated by dots`,
+			p + `.sources[0].podCertificate.signerName: Invalid value: "S": validating label "S": a lowercase RFC 1123 subdomain…`}},
+		{"a signer is needed", `projected: {sources: [{podCertificate: {keyType: ED25519, keyPath: k}}]}}`,
+			[]string{p + ".sources[0].podCertificate.signerName: Required value"}},
 		{"a certificate has a place", `projected: {sources: [{podCertificate: {signerName: example.com/s, keyType: ED25519}}]}}`,
 			[]string{p + ".sources[0].podCertificate: Required value: specify at least one of credentialBundlePath, keyPath, and certificateChainPath"}},
 		{"a certificate's key is known", `projected: {sources: [{podCertificate: {signerName: example.com/s, keyType: DSA, keyPath: k}}]}}`,

@@ -162,6 +162,7 @@ func ClusterRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:service-account-issuer-discovery", urls("get", "/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/")),
 		clusterRole("system:kube-aggregator", on("core", "endpoints services", read)),
 		clusterRole("system:kube-dns", on("core", "endpoints services", "list watch"), on("discovery.k8s.io", "endpointslices", "list watch")),
+		clusterRole("system:coredns", on("core", "endpoints namespaces pods services", "list watch"), on("core", "nodes", "get"), on("discovery.k8s.io", "endpointslices", "list watch")),
 		clusterRole("system:kube-scheduler", schedulerRules...),
 		clusterRole("system:volume-scheduler", on("core", "persistentvolumes", "get list patch update watch"), on("storage.k8s.io", "storageclasses", read),
 			on("core", "persistentvolumeclaims", "get list patch update watch")),
@@ -274,7 +275,8 @@ func ClusterRoleBindings() []*rbacv1.ClusterRoleBinding {
 		bindCluster("system:kube-controller-manager", userSubject("system:kube-controller-manager")),
 		bindCluster("system:kube-scheduler", userSubject("system:kube-scheduler")),
 		bindCluster("system:volume-scheduler", userSubject("system:kube-scheduler")),
-		bindCluster("system:kube-dns", account("kube-dns"), userSubject("system:kube-dns")),
+		bindCluster("system:kube-dns", account("kube-dns")),
+		bindCluster("system:coredns", account("coredns"), userSubject("system:coredns")),
 		bindCluster("system:service-account-issuer-discovery", groupSubject("system:serviceaccounts")),
 		// Agents are authorized by Nodes; the binding exists without subjects.
 		bindCluster("system:node"),

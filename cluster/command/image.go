@@ -1,17 +1,149 @@
 package command
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skiffcluster/skiff/internal/ociimage"
+	"github.com/skiffcluster/skiff/nodeagent/runtime"
+	"github.com/skiffcluster/skiff/nodeagent/runtime/containerd"
 )
 
 func newImage() *cobra.Command {
 	c := &cobra.Command{Use: "image", Short: "Images of a cluster's nodes"}
-	c.AddCommand(newImageBuild())
+	c.AddCommand(newImageBuild(), newImageLoad(), newImageList(), newImagePull(), newImageRemove())
+	return c
+}
+
+// eachNode calls f with the runtime of every node of a running cluster.
+func eachNode(ctx context.Context, open func() (profile, error), f func(node string, r runtime.Runtime) error) error {
+	p, _, err := mustRun(open)
+	if err != nil {
+		return err
+	}
+	dirs, err := filepath.Glob(filepath.Join(p.dir, "nodes", "*", "run", "containerd.sock"))
+	if err != nil {
+		return err
+	}
+	if len(dirs) == 0 {
+		return fmt.Errorf("cluster %q has no node with a containerd of its own: with --containerd use that one's tools, and simulated nodes have no images", p.name)
+	}
+	for _, socket := range dirs {
+		dir := filepath.Dir(filepath.Dir(socket))
+		if err := oneNode(ctx, dir, socket, f); err != nil {
+			return fmt.Errorf("node %s: %w", filepath.Base(dir), err)
+		}
+	}
+	return nil
+}
+
+func oneNode(ctx context.Context, dir, socket string, f func(node string, r runtime.Runtime) error) error {
+	r, err := containerd.New(containerd.Config{
+		Address: socket, RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "runtime"), HostsDir: filepath.Join(dir, "certs.d"),
+	})
+	if err != nil {
+		return err
+	}
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(running) }()
+	select {
+	case <-r.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err = f(filepath.Base(dir), r)
+	cancel()
+	return errors.Join(err, <-ended)
+}
+
+func newImageLoad() *cobra.Command {
+	c := &cobra.Command{Use: "load ARCHIVE…", Short: "Load images from OCI or docker archives", Args: cobra.MinimumNArgs(1)}
+	open := selected(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return eachNode(c.Context(), open, func(node string, r runtime.Runtime) error {
+			for _, path := range args {
+				f, err := os.Open(path)
+				if err != nil {
+					return err
+				}
+				names, err := r.ImportImages(c.Context(), f)
+				_ = f.Close()
+				if err != nil {
+					return fmt.Errorf("load %s: %w", path, err)
+				}
+				for _, n := range names {
+					fmt.Fprintf(c.OutOrStdout(), "%s loaded on %s\n", n, node)
+				}
+			}
+			return nil
+		})
+	}
+	return c
+}
+
+func newImageList() *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "List the images on the nodes", Args: cobra.NoArgs}
+	open := selected(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+		fmt.Fprintln(w, "NODE\tIMAGE\tID\tSIZE")
+		err := eachNode(c.Context(), open, func(node string, r runtime.Runtime) error {
+			images, err := r.ListImages(c.Context())
+			for _, i := range images {
+				for _, tag := range i.RepoTags {
+					fmt.Fprintf(w, "%s\t%s\t%.19s\t%.1f MB\n", node, tag, i.ID, float64(i.Size)/1e6)
+				}
+			}
+			return err
+		})
+		return errors.Join(err, w.Flush())
+	}
+	return c
+}
+
+func newImagePull() *cobra.Command {
+	c := &cobra.Command{Use: "pull IMAGE…", Short: "Pull images from their registries", Args: cobra.MinimumNArgs(1)}
+	open := selected(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return eachNode(c.Context(), open, func(node string, r runtime.Runtime) error {
+			for _, ref := range args {
+				if _, err := r.PullImage(c.Context(), ref, nil); err != nil {
+					return fmt.Errorf("pull %s: %w", ref, err)
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s pulled on %s\n", ref, node)
+			}
+			return nil
+		})
+	}
+	return c
+}
+
+func newImageRemove() *cobra.Command {
+	c := &cobra.Command{Use: "rm IMAGE…", Short: "Remove images from the nodes", Args: cobra.MinimumNArgs(1)}
+	open := selected(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return eachNode(c.Context(), open, func(node string, r runtime.Runtime) error {
+			for _, ref := range args {
+				image, err := r.ImageByRef(c.Context(), ref)
+				if err != nil {
+					return err
+				}
+				if err := r.RemoveImage(c.Context(), image.ID); err != nil {
+					return fmt.Errorf("remove %s: %w", ref, err)
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s removed from %s\n", ref, node)
+			}
+			return nil
+		})
+	}
 	return c
 }
 

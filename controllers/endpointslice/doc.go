@@ -7,5 +7,5 @@
 // and leaves all others alone. What a slice holds is decided by
 // k8s.io/endpointslice, as in Kubernetes. Start at reconciler.go; watch.go tells
 // which services a change of a pod, slice or node concerns; pace.go spaces the
-// writes for busy services.
+// writes for busy services; lag.go ends a wait for the cache that would never end.
 package endpointslice

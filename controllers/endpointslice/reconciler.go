@@ -54,6 +54,7 @@ type Reconciler struct {
 	triggers *endpointsliceutil.TriggerTimeTracker
 	topology *topologycache.TopologyCache
 	pace     Pace
+	lag      Lag
 }
 
 // SetupWithManager starts a turn for every service that changes, and for those
@@ -103,6 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			r.library.DeleteService(req.Namespace, req.Name)
 			r.tracker.DeleteService(req.Namespace, req.Name)
 			r.pace.Forget(req.NamespacedName)
+			r.lag.Over(req.NamespacedName)
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, err
@@ -124,8 +126,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if r.tracker.StaleSlices(service, slices) {
 		// Our last writes are not in the cache yet; they arrive as events,
 		// which are no reason for a turn, hence the short wait.
-		return ctrl.Result{RequeueAfter: batch}, nil
+		if !r.lag.TooLong(req.NamespacedName, r.Clock.Now()) {
+			return ctrl.Result{RequeueAfter: batch}, nil
+		}
+		r.tracker.DeleteService(req.Namespace, req.Name)
 	}
+	r.lag.Over(req.NamespacedName)
 	changed := r.triggers.ComputeEndpointLastChangeTriggerTime(service.Namespace, service, pods)
 	err = r.library.Reconcile(klog.FromContext(ctx), service, pods, slices, changed)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	endpointsliceutil "k8s.io/endpointslice/util"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,6 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/skiffcluster/skiff/controllers/endpointslice"
 )
 
 const (
@@ -39,14 +42,19 @@ const (
 // Reconciler mirrors Endpoints into EndpointSlices.
 type Reconciler struct {
 	Client client.Client
+	Clock  clock.PassiveClock
 	Events events.EventRecorder
 
 	tracker *endpointsliceutil.EndpointSliceTracker
+	lag     endpointslice.Lag
 }
 
 // SetupWithManager starts a turn for Endpoints that change, services that change
 // whether they have a selector, and slices of ours that somebody touches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if r.Clock == nil {
+		r.Clock = clock.RealClock{}
+	}
 	if r.Events == nil {
 		r.Events = mgr.GetEventRecorder(Name)
 	}
@@ -126,11 +134,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if !isMirrored(endpoints, service) {
 		r.tracker.DeleteService(req.Namespace, req.Name)
+		r.lag.Over(req.NamespacedName)
 		return ctrl.Result{}, r.deleteAll(ctx, existing)
 	}
 	if r.tracker.StaleSlices(service, existing) {
-		return ctrl.Result{RequeueAfter: again}, nil
+		if !r.lag.TooLong(req.NamespacedName, r.Clock.Now()) {
+			return ctrl.Result{RequeueAfter: again}, nil
+		}
+		r.tracker.DeleteService(req.Namespace, req.Name)
 	}
+	r.lag.Over(req.NamespacedName)
 	p := planSlices(endpoints, existing)
 	if p.invalid > 0 {
 		r.Events.Eventf(endpoints, nil, corev1.EventTypeWarning, "InvalidIPAddress", "MirrorEndpoints",

@@ -141,6 +141,9 @@ func contentOf(t *testing.T, dir string) string {
 			return nil
 		}
 		info, err := os.Stat(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // A name that is about to be removed.
+		}
 		if err != nil {
 			return err
 		}
