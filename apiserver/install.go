@@ -102,24 +102,31 @@ func (i *installer) typeConverter(g group) managedfields.TypeConverter {
 	var samples []runtime.Object
 	seen := map[string]bool{}
 	for _, s := range g.storage {
-		obj := s.New()
-		kinds, _, err := i.scheme.ObjectKinds(obj)
+		versioned, err := i.scheme.New(i.served(g.gv, s))
 		if err != nil {
-			continue
+			continue // options of a connect request, which nobody applies
 		}
-		for _, k := range kinds {
-			if k.Group != g.gv.Group {
-				continue
-			}
-			versioned, err := i.scheme.New(g.gv.WithKind(k.Kind))
-			if err != nil {
-				continue
-			}
-			if name := util.GetCanonicalTypeName(versioned); !seen[name] {
-				seen[name] = true
-				samples = append(samples, versioned)
-			}
+		if name := util.GetCanonicalTypeName(versioned); !seen[name] {
+			seen[name] = true
+			samples = append(samples, versioned)
 		}
 	}
 	return i.spec.TypeConverter(samples...)
+}
+
+// served is the kind that a storage's objects have on the wire.
+func (i *installer) served(gv schema.GroupVersion, s rest.Storage) schema.GroupVersionKind {
+	if p, ok := s.(rest.GroupVersionKindProvider); ok {
+		return p.GroupVersionKind(gv)
+	}
+	kinds, _, err := i.scheme.ObjectKinds(s.New())
+	if err != nil {
+		return schema.GroupVersionKind{}
+	}
+	for _, k := range kinds {
+		if k.Group == gv.Group {
+			return gv.WithKind(k.Kind)
+		}
+	}
+	return schema.GroupVersionKind{}
 }

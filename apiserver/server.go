@@ -12,6 +12,7 @@ import (
 
 	"github.com/emicklei/go-restful/v3"
 	corev1 "k8s.io/api/core/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/authorization/union"
 	"k8s.io/apiserver/pkg/endpoints/discovery"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -31,15 +33,18 @@ import (
 	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/util/compatibility"
+	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
+	"k8s.io/kube-openapi/pkg/handler3"
 
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/all"
 	"github.com/skiffcluster/skiff/api/scheme"
 	"github.com/skiffcluster/skiff/apiserver/admission"
 	"github.com/skiffcluster/skiff/apiserver/auth"
+	"github.com/skiffcluster/skiff/apiserver/crd"
 	"github.com/skiffcluster/skiff/apiserver/etcd"
 	"github.com/skiffcluster/skiff/apiserver/inprocess"
 	"github.com/skiffcluster/skiff/apiserver/openapi"
@@ -63,6 +68,8 @@ type Server struct {
 	tokens    *auth.Tokens
 	rbac      *auth.RBAC
 	allocator *services.Allocator
+	crd       *crd.Server
+	documents *handler3.OpenAPIService
 	ready     chan struct{}
 
 	tokenAuthenticator authenticator.Token
@@ -73,7 +80,7 @@ type Server struct {
 // and never changed after.
 var shared = sync.OnceValue(func() *types {
 	s := scheme.New()
-	return &types{s, serializer.NewCodecFactory(s), runtime.NewParameterCodec(s), openapi.New(Version, s)}
+	return &types{s, serializer.NewCodecFactory(s), runtime.NewParameterCodec(s), openapi.New(Version, s, apiextensions.Scheme)}
 })
 
 type types struct {
@@ -130,7 +137,11 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.generic, err = cfg.Complete(s.informers).New("skiff", genericapiserver.NewEmptyDelegate()); err != nil {
+	cfg.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
+	if s.crd, err = crd.New(ctx, *cfg, s.store, webhook.NewDefaultServiceResolver()); err != nil {
+		return err
+	}
+	if s.generic, err = cfg.Complete(s.informers).New("skiff", s.crd.GenericAPIServer); err != nil {
 		return fmt.Errorf("assemble API server: %w", err)
 	}
 	if err := s.addSubresources(); err != nil {
@@ -140,8 +151,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := i.install(s.groups(kinds)); err != nil {
 		return err
 	}
-	t.spec.Serve(s.generic.Handler.NonGoRestfulMux, s.generic.Handler.NonGoRestfulMux, func() []*restful.WebService {
-		return s.generic.Handler.GoRestfulContainer.RegisteredWebServices()
+	s.documents = t.spec.Serve(s.generic.Handler.NonGoRestfulMux, s.generic.Handler.NonGoRestfulMux, func() []*restful.WebService {
+		return append(s.generic.Handler.GoRestfulContainer.RegisteredWebServices(),
+			s.crd.GenericAPIServer.Handler.GoRestfulContainer.RegisteredWebServices()...)
 	})
 	if err := s.addHealth(); err != nil {
 		return err
@@ -380,6 +392,14 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var group sync.WaitGroup
 	s.informers.Start(ctx.Done())
+	group.Go(func() {
+		if err := s.crd.Run(ctx, s.generic, s.documents); err != nil {
+			cancel(err)
+		}
+	})
+	if err := s.crd.Synced(ctx); err != nil {
+		return err
+	}
 	group.Go(func() {
 		if err := s.bootstrap(ctx); err != nil {
 			cancel(fmt.Errorf("write bootstrap objects: %w", err))

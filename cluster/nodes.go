@@ -73,6 +73,9 @@ func (c *Cluster) startNode(ctx context.Context, n Node) error {
 		cfg.Listener, cfg.NodeIP = l, "127.0.0.1"
 	} else {
 		cfg.DataDir = c.dir("nodes", cfg.NodeName)
+		if cfg.NodeIP == "" {
+			cfg.NodeIP = AdvertiseAddress(net.IPv4zero).String()
+		}
 		ip, err := c.dnsAddress()
 		if err != nil {
 			return err

@@ -142,7 +142,7 @@ func start(t *testing.T, cfg proxier.Config) (*proxier.Proxier, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	ended := false

@@ -49,11 +49,11 @@ func TestPodColumns(t *testing.T) {
 		{"running", `{status: {phase: Running, containerStatuses: [{name: c, ` + running + `}]}}`, "1/1", "Running", "0"},
 		{"not ready", `{status: {phase: Running, containerStatuses: [{name: c, state: {running: {}}}]}}`, "0/1", "Running", "0"},
 		{"restarted", `{status: {phase: Running, containerStatuses: [{name: c, restartCount: 3, ` + running + `}]}}`, "1/1", "Running", "3"},
-		{"restarted long ago", `{status: {phase: Running, containerStatuses: [{name: c, restartCount: 3, lastState: {terminated: {finishedAt: AGO5m}}, ` + running + `}]}}`, "1/1", "Running", "3 (5m ago)"},
+		{"restarted long ago", `{status: {phase: Running, containerStatuses: [{name: c, restartCount: 3, lastState: {terminated: {finishedAt: AGO20h}}, ` + running + `}]}}`, "1/1", "Running", "3 (20h ago)"},
 		{"the last restart counts", `{spec: {` + two + `}, status: {phase: Running, containerStatuses: [
-			{name: a, restartCount: 1, lastState: {terminated: {finishedAt: AGO5m}}, ` + running + `},
-			{name: b, restartCount: 2, lastState: {terminated: {finishedAt: AGO3h}}, ` + running + `}]}}`, "2/2", "Running", "3 (5m ago)"},
-		{"an end that was no restart", `{status: {phase: Running, containerStatuses: [{name: c, lastState: {terminated: {finishedAt: AGO5m}}, ` + running + `}]}}`, "1/1", "Running", "0"},
+			{name: a, restartCount: 1, lastState: {terminated: {finishedAt: AGO20h}}, ` + running + `},
+			{name: b, restartCount: 2, lastState: {terminated: {finishedAt: AGO3d}}, ` + running + `}]}}`, "2/2", "Running", "3 (20h ago)"},
+		{"an end that was no restart", `{status: {phase: Running, containerStatuses: [{name: c, lastState: {terminated: {finishedAt: AGO20h}}, ` + running + `}]}}`, "1/1", "Running", "0"},
 		{"crashing", `{status: {phase: Running, containerStatuses: [{name: c, restartCount: 2, state: {waiting: {reason: CrashLoopBackOff}}}]}}`, "0/1", "CrashLoopBackOff", "2"},
 		{"done", `{status: {phase: Succeeded, containerStatuses: [{name: c, state: {terminated: {exitCode: 0, reason: Completed}}}]}}`, "0/1", "Completed", "0"},
 		{"failed", `{status: {phase: Failed, containerStatuses: [{name: c, state: {terminated: {exitCode: 1, reason: Error}}}]}}`, "0/1", "Error", "0"},
@@ -66,9 +66,9 @@ func TestPodColumns(t *testing.T) {
 		{"one runs and one is done and the pod is ready", `{spec: {` + two + `}, status: {phase: Running, conditions: [{type: Ready, status: "True"}], containerStatuses: [
 			{name: a, ` + running + `}, {name: b, state: {terminated: {exitCode: 0, reason: Completed}}}]}}`, "1/2", "Running", "0"},
 
-		{"ending", `{metadata: {deletionTimestamp: AGO5m}, status: {phase: Running, containerStatuses: [{name: c, ` + running + `}]}}`, "1/1", "Terminating", "0"},
-		{"ended", `{metadata: {deletionTimestamp: AGO5m}, status: {phase: Succeeded, containerStatuses: [{name: c, state: {terminated: {exitCode: 0, reason: Completed}}}]}}`, "0/1", "Completed", "0"},
-		{"lost", `{metadata: {deletionTimestamp: AGO5m}, status: {phase: Running, reason: NodeLost}}`, "0/1", "Unknown", "0"},
+		{"ending", `{metadata: {deletionTimestamp: AGO20h}, status: {phase: Running, containerStatuses: [{name: c, ` + running + `}]}}`, "1/1", "Terminating", "0"},
+		{"ended", `{metadata: {deletionTimestamp: AGO20h}, status: {phase: Succeeded, containerStatuses: [{name: c, state: {terminated: {exitCode: 0, reason: Completed}}}]}}`, "0/1", "Completed", "0"},
+		{"lost", `{metadata: {deletionTimestamp: AGO20h}, status: {phase: Running, reason: NodeLost}}`, "0/1", "Unknown", "0"},
 		{"its node is lost", `{status: {phase: Running, reason: NodeLost}}`, "0/1", "NodeLost", "0"},
 
 		{"the first of two init containers", initPod(two, "", "", `{waiting: {reason: PodInitializing}}`, `{waiting: {reason: PodInitializing}}`), "0/2", "Init:0/2", "0"},
@@ -85,8 +85,8 @@ func TestPodColumns(t *testing.T) {
 		{"init containers' restarts do not count afterwards", `{spec: {initContainers: [{name: x, image: i}]}, status: {phase: Running, initContainerStatuses: [
 			{name: x, restartCount: 4, state: {terminated: {exitCode: 0}}}], containerStatuses: [{name: c, restartCount: 1, ` + running + `}]}}`, "1/1", "Running", "1"},
 		{"an initialized pod's sidecar crashes", `{spec: {initContainers: [{name: x, image: i, restartPolicy: Always}]}, status: {phase: Running,
-			conditions: [{type: Initialized, status: "True"}], initContainerStatuses: [{name: x, restartCount: 4, lastState: {terminated: {finishedAt: AGO3h}}, state: {waiting: {reason: CrashLoopBackOff}}}],
-			containerStatuses: [{name: c, restartCount: 1, lastState: {terminated: {finishedAt: AGO5m}}, ` + running + `}]}}`, "1/2", "Init:CrashLoopBackOff", "5 (5m ago)"},
+			conditions: [{type: Initialized, status: "True"}], initContainerStatuses: [{name: x, restartCount: 4, lastState: {terminated: {finishedAt: AGO3d}}, state: {waiting: {reason: CrashLoopBackOff}}}],
+			containerStatuses: [{name: c, restartCount: 1, lastState: {terminated: {finishedAt: AGO20h}}, ` + running + `}]}}`, "1/2", "Init:CrashLoopBackOff", "5 (20h ago)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := pod(t, withAges(c.pod))
@@ -97,7 +97,7 @@ func TestPodColumns(t *testing.T) {
 
 // withAges puts times for what is said to be some time ago.
 func withAges(text string) string {
-	return strings.NewReplacer("AGO5m", ago(5*time.Minute), "AGO3h", ago(3*time.Hour)).Replace(text)
+	return strings.NewReplacer("AGO20h", ago(20*time.Hour+time.Minute), "AGO3d", ago(72*time.Hour)).Replace(text)
 }
 
 // ago is a time in YAML.

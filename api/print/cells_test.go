@@ -18,7 +18,7 @@ func TestCells(t *testing.T) {
 		{"no optional value", print.OrNone(""), "<none>"},
 		{"a value", print.OrUnknown("a"), "a"},
 		{"no value", print.OrUnknown(""), "<unknown>"},
-		{"some time ago", print.Since(metav1.NewTime(time.Now().Add(-5 * time.Minute))), "5m"},
+		{"some time ago", print.Since(metav1.NewTime(time.Now().Add(-20*time.Hour - time.Minute))), "20h"},
 		{"never", print.Since(metav1.Time{}), "<unknown>"},
 		{"names", print.ContainerNames(containers), "a,b"},
 		{"images", print.ContainerImages(containers), "i:1,j:2"},

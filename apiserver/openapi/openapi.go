@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/emicklei/go-restful/v3"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
@@ -38,22 +39,33 @@ func New(version string, schemes ...*runtime.Scheme) *Spec {
 		return func(n string) (string, spec.Extensions) { return external(namer.GetDefinitionName(n)) }
 	})
 	s.v2 = func() *common.Config {
-		c := genericapiserver.DefaultOpenAPIConfig(GetOpenAPIDefinitions, apiopenapi.NewDefinitionNamer())
+		c := genericapiserver.DefaultOpenAPIConfig(definitions, apiopenapi.NewDefinitionNamer())
 		c.GetDefinitionName = name()
 		c.Info.Title, c.Info.Version = "Kubernetes", version
 		return c
 	}
 	s.v3 = sync.OnceValue(func() *common.OpenAPIV3Config {
-		c := genericapiserver.DefaultOpenAPIV3Config(GetOpenAPIDefinitions, apiopenapi.NewDefinitionNamer())
+		c := genericapiserver.DefaultOpenAPIV3Config(definitions, apiopenapi.NewDefinitionNamer())
 		c.GetDefinitionName = name()
 		c.Info.Title, c.Info.Version = "Kubernetes", version
-		c.Definitions = GetOpenAPIDefinitions(func(n string) spec.Ref {
+		c.Definitions = definitions(func(n string) spec.Ref {
 			defined, _ := c.GetDefinitionName(n)
 			return spec.MustCreateRef("#/components/schemas/" + common.EscapeJsonPointer(defined))
 		})
 		return c
 	})
 	return s
+}
+
+// definitions are of the built-in kinds and of CustomResourceDefinition.
+func definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
+	all := GetOpenAPIDefinitions(ref)
+	for name, d := range apiextensions.GetOpenAPIDefinitions(ref) {
+		if _, ok := all[name]; !ok {
+			all[name] = d
+		}
+	}
+	return all
 }
 
 // external leaves the internal version out of what clients read: our types are

@@ -28,7 +28,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) observe(_, reply *dns.Msg, took time.Duration) {
+func (m *Metrics) observe(reply *dns.Msg, took time.Duration) {
 	if m == nil {
 		return
 	}

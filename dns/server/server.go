@@ -53,7 +53,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	if err := w.WriteMsg(reply); err != nil {
 		klog.FromContext(s.Context).V(2).Info("Answer was not sent", "client", w.RemoteAddr(), "err", err)
 	}
-	s.Metrics.observe(req, reply, time.Since(began))
+	s.Metrics.observe(reply, time.Since(began))
 }
 
 // Reply returns the answer to a query, whatever its size.

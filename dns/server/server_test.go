@@ -112,7 +112,7 @@ func newServer(t *testing.T, synced bool, upstreams ...string) string {
 		eps.Endpoints = append(eps.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.244.1.%d", i)}})
 	}
 	z.SetSlice(eps)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	f := server.NewForwarder("", upstreams)
 	addr := start(t, &server.Server{Zone: z, Forward: f, Synced: func() bool { return synced }, Context: ctx})

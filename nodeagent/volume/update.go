@@ -40,7 +40,12 @@ func (v *Volumes) Run(ctx context.Context) error {
 		var due <-chan time.Time
 		stop := func() bool { return true }
 		if next, some := v.nextDue(); some {
-			timer := v.cfg.Clock.NewTimer(max(0, next.Sub(v.cfg.Clock.Now())))
+			wait := next.Sub(v.cfg.Clock.Now())
+			if wait <= 0 {
+				update(v.takeDue(), false)
+				continue
+			}
+			timer := v.cfg.Clock.NewTimer(wait)
 			due, stop = timer.C(), timer.Stop
 		}
 		select {

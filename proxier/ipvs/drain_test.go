@@ -161,14 +161,14 @@ func (n *node) apply(protocol corev1.Protocol, endpoints ...string) {
 		{Kind: model.NodePort, Port: 30080},
 	}
 	s := &model.Service{Key: "default/web", Ports: []model.Port{p}}
-	if err := n.b.Apply(context.Background(), []model.Change{{Key: s.Key, Service: s}}); err != nil {
+	if err := n.b.Apply(n.Context(), []model.Change{{Key: s.Key, Service: s}}); err != nil {
 		n.Fatal(err)
 	}
 }
 
 func (n *node) check() {
 	n.Helper()
-	if _, err := n.b.Check(context.Background()); err != nil {
+	if _, err := n.b.Check(n.Context()); err != nil {
 		n.Fatal(err)
 	}
 }
@@ -294,7 +294,7 @@ func TestVirtualServersOfOthersStay(t *testing.T) {
 	n.apply(corev1.ProtocolTCP, "10.0.0.12:8080")
 	n.check()
 	n.expectServers("a foreign server", "10.0.0.1:9999", "wlc")
-	if err := n.b.Apply(context.Background(), []model.Change{{Key: "default/web"}}); err != nil {
+	if err := n.b.Apply(n.Context(), []model.Change{{Key: "default/web"}}); err != nil {
 		t.Fatal(err)
 	}
 	n.expectServers("our service is gone", vip+":80", "")

@@ -1,7 +1,6 @@
 package model_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -229,7 +228,7 @@ func TestWhereAPacketGoes(t *testing.T) {
 				s.Name = fmt.Sprintf("web-%d", i)
 				tracker.SetSlice(s)
 			}
-			if err := rules.Apply(context.Background(), tracker.Changes()); err != nil {
+			if err := rules.Apply(t.Context(), tracker.Changes()); err != nil {
 				t.Fatal(err)
 			}
 			if got := rules.Send(c.packet); !reflect.DeepEqual(got, c.want) {
@@ -294,7 +293,7 @@ func TestOlderServiceKeepsAnAddressThatTwoClaim(t *testing.T) {
 	tracker, rules := model.NewTracker(here), trace.New()
 	owner := func(what, want string) {
 		t.Helper()
-		if err := rules.Apply(context.Background(), tracker.Changes()); err != nil {
+		if err := rules.Apply(t.Context(), tracker.Changes()); err != nil {
 			t.Fatal(err)
 		}
 		if got := rules.Send(packet).Service; got != want {

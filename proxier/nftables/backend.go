@@ -64,14 +64,14 @@ func (b *Backend) Apply(_ context.Context, changes []model.Change) error {
 	chains := map[nft.Table][]*nft.Chain{}
 	for _, c := range changes {
 		old := b.given[c.Key]
-		before = b.append(before, old, func(*table, pick) {})
+		before = b.append(before, old, func(pick) {})
 		if old != nil && c.Service == nil {
 			b.ids.forget(c.Key, old.Ports)
 		}
 		b.stale.Note(old, c.Service)
 	}
 	for _, c := range changes {
-		after = b.append(after, c.Service, func(t *table, p pick) {
+		after = b.append(after, c.Service, func(p pick) {
 			if !picks[p] {
 				picks[p] = true
 				for _, t := range b.tables {
@@ -91,13 +91,13 @@ func (b *Backend) Apply(_ context.Context, changes []model.Change) error {
 	return b.stale.Clean()
 }
 
-func (b *Backend) append(out []nft.Entry, s *model.Service, need func(*table, pick)) []nft.Entry {
+func (b *Backend) append(out []nft.Entry, s *model.Service, need func(pick)) []nft.Entry {
 	if s == nil {
 		return out
 	}
 	for i := range s.Ports {
 		t := b.tables[s.Ports[i].Family]
-		out = append(out, t.entries(s.Key, &s.Ports[i], &b.ids, func(p pick) { need(t, p) })...)
+		out = append(out, t.entries(s.Key, &s.Ports[i], &b.ids, need)...)
 	}
 	return out
 }

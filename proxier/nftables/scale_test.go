@@ -1,7 +1,6 @@
 package nftables_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -69,7 +68,7 @@ func TestTenThousandServicesAreWrittenAndChecked(t *testing.T) {
 		s := bigService(i, bigEndpoints)
 		all = append(all, model.Change{Key: s.Key, Service: s})
 	}
-	ctx := context.Background()
+	ctx := t.Context()
 	step := func(what string, f func() error) {
 		began, cpu := time.Now(), cpuTime()
 		if err := f(); err != nil {
@@ -105,7 +104,7 @@ func BenchmarkOneEndpointChanged(b *testing.B) {
 		s := bigService(i, bigEndpoints)
 		all = append(all, model.Change{Key: s.Key, Service: s})
 	}
-	ctx := context.Background()
+	ctx := b.Context()
 	if err := backend.Apply(ctx, all); err != nil {
 		b.Fatal(err)
 	}

@@ -15,9 +15,11 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
+
+	"github.com/skiffcluster/skiff/nodeagent/logs"
 )
 
-// logs makes CRI logs from what containers print.
+// copier makes CRI logs from what containers print.
 //
 //	container ─▶ shim ─▶ raw file ─▶ copier (here) ─┬▶ log file, CRI format
 //	                                                └▶ who is attached
@@ -26,9 +28,8 @@ import (
 // loses nothing and stops nobody, it goes on at the offset that it keeps
 // beside the file. inotify says when there is more. What has been copied is
 // given back to the file system by punching holes.
-type logs struct {
-	maxSize  int64
-	maxFiles int
+type copier struct {
+	rotation logs.Rotation
 	inotify  *os.File
 	fd       int
 
@@ -42,9 +43,13 @@ type outputs struct{ stdin, stdout, stderr string }
 
 // output is one container's.
 type output struct {
-	log     *logFile
-	streams []*stream
-	stdin   string // path of the FIFO
+	path     string // of the log; empty for none
+	rotation logs.Rotation
+	streams  []*stream
+	stdin    string // path of the FIFO
+
+	opening sync.Mutex
+	log     *logs.File // opened with the first output
 
 	mu    sync.Mutex
 	taps  map[*tap]struct{}
@@ -78,13 +83,13 @@ const (
 
 var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 
-func newLogs(maxSize int64, maxFiles int) (*logs, error) {
+func newCopier(rotation logs.Rotation) (*copier, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("watch output of containers: %w", err)
 	}
-	return &logs{
-		maxSize: maxSize, maxFiles: maxFiles, inotify: os.NewFile(uintptr(fd), "inotify"), fd: fd,
+	return &copier{
+		rotation: rotation, inotify: os.NewFile(uintptr(fd), "inotify"), fd: fd,
 		byWatch: map[int]*stream{}, byID: map[string]*output{},
 	}, nil
 }
@@ -92,7 +97,7 @@ func newLogs(maxSize int64, maxFiles int) (*logs, error) {
 func (r *Runtime) ioDir(id string) string { return filepath.Join(r.cfg.RunDir, "io", id) }
 
 // open makes the files of a new container.
-func (l *logs) open(dir string, c *container) (outputs, error) {
+func (l *copier) open(dir string, c *container) (outputs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return outputs{}, fmt.Errorf("make output directory: %w", err)
 	}
@@ -129,7 +134,7 @@ func pathsIn(dir string, c *container) outputs {
 }
 
 // resume begins, or goes on, copying a container's output.
-func (l *logs) resume(dir string, c *container) error {
+func (l *copier) resume(dir string, c *container) error {
 	l.mu.Lock()
 	_, ok := l.byID[c.ID]
 	l.mu.Unlock()
@@ -137,7 +142,7 @@ func (l *logs) resume(dir string, c *container) error {
 		return nil
 	}
 	paths := pathsIn(dir, c)
-	o := &output{log: &logFile{path: c.LogPath, maxSize: l.maxSize, maxFiles: l.maxFiles}, stdin: paths.stdin, taps: map[*tap]struct{}{}, ended: make(chan struct{})}
+	o := &output{path: c.LogPath, rotation: l.rotation, stdin: paths.stdin, taps: map[*tap]struct{}{}, ended: make(chan struct{})}
 	for name, path := range map[string]string{"stdout": paths.stdout, "stderr": paths.stderr} {
 		if path == "" {
 			continue
@@ -196,7 +201,7 @@ func le(b [8]byte) uint64 {
 }
 
 // run copies whenever something was written, until ctx ends.
-func (l *logs) run(ctx context.Context) {
+func (l *copier) run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { _ = l.inotify.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buf := make([]byte, 64*(unix.SizeofInotifyEvent+unix.NAME_MAX+1))
@@ -222,14 +227,14 @@ func (l *logs) run(ctx context.Context) {
 				continue
 			}
 			if err := s.copy(); err != nil {
-				klog.FromContext(ctx).Error(err, "Writing log of container", "path", s.owner.log.path)
+				klog.FromContext(ctx).Error(err, "Writing log of container", "path", s.owner.path)
 			}
 		}
 	}
 }
 
 // copyAll makes up for changes that the kernel did not report one by one.
-func (l *logs) copyAll(ctx context.Context) {
+func (l *copier) copyAll(ctx context.Context) {
 	l.mu.Lock()
 	all := make([]*stream, 0, len(l.byWatch))
 	for _, s := range l.byWatch {
@@ -238,7 +243,7 @@ func (l *logs) copyAll(ctx context.Context) {
 	l.mu.Unlock()
 	for _, s := range all {
 		if err := s.copy(); err != nil {
-			klog.FromContext(ctx).Error(err, "Writing log of container", "path", s.owner.log.path)
+			klog.FromContext(ctx).Error(err, "Writing log of container", "path", s.owner.path)
 		}
 	}
 }
@@ -261,7 +266,7 @@ func (s *stream) copy() error {
 			}
 			return err
 		}
-		if err := s.owner.log.write(time.Now(), s.name, b[:n]); err != nil {
+		if err := s.owner.write(s.name, b[:n]); err != nil {
 			return err
 		}
 		s.owner.tee(s.name, b[:n])
@@ -280,6 +285,24 @@ func (s *stream) copy() error {
 			s.punched = s.offset
 		}
 	}
+}
+
+// write appends output to the log.
+func (o *output) write(stream string, p []byte) error {
+	if o.path == "" {
+		return nil
+	}
+	o.opening.Lock()
+	defer o.opening.Unlock()
+	if o.log == nil {
+		f, err := logs.Open(o.path, o.rotation)
+		if err != nil {
+			return err
+		}
+		o.log = f
+	}
+	_, err := o.log.Stream(stream).Write(p)
+	return err
 }
 
 // tee gives output to who is attached. Whoever can't take it is dropped by its
@@ -318,7 +341,7 @@ func (o *output) detach(t *tap) {
 }
 
 // get gives the output of a container that is being followed.
-func (l *logs) get(id string) *output {
+func (l *copier) get(id string) *output {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.byID[id]
@@ -326,7 +349,7 @@ func (l *logs) get(id string) *output {
 
 // finish copies the rest of an ended container's output and lets go of it. The
 // raw files are removed with the container, or now, since they are in the log.
-func (l *logs) finish(id string) {
+func (l *copier) finish(id string) {
 	o := l.get(id)
 	if o == nil {
 		return
@@ -340,7 +363,7 @@ func (l *logs) finish(id string) {
 	l.forget(id)
 }
 
-func (l *logs) forget(id string) {
+func (l *copier) forget(id string) {
 	l.mu.Lock()
 	o := l.byID[id]
 	delete(l.byID, id)
@@ -368,7 +391,13 @@ func (o *output) close() {
 		}
 		s.mu.Unlock()
 	}
-	o.log.close()
+	o.opening.Lock()
+	if o.log != nil {
+		// Fails only where old files can't be packed: nothing is lost.
+		_ = o.log.Close()
+		o.log = nil
+	}
+	o.opening.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.input != nil {
@@ -383,7 +412,7 @@ func (o *output) close() {
 }
 
 // close lets go of all containers when the agent stops.
-func (l *logs) close() {
+func (l *copier) close() {
 	l.mu.Lock()
 	all := l.byID
 	l.byID = map[string]*output{}

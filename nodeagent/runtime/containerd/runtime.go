@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/nodeagent/logs"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -54,10 +55,8 @@ type Config struct {
 	HostsDir string
 	// SeccompDir holds Localhost seccomp profiles.
 	SeccompDir string
-	// LogMaxSize in bytes and LogMaxFiles limit a container's log; zero means
-	// 10 MiB and 5, the kubelet's defaults.
-	LogMaxSize  int64
-	LogMaxFiles int
+	// Rotation of containers' logs.
+	Rotation logs.Rotation
 }
 
 // Runtime is a runtime.Runtime on containerd.
@@ -67,7 +66,7 @@ type Runtime struct {
 	tasks  tasksapi.TasksClient
 	cgroup cgroups
 	caps   []string // that this process may give
-	logs   *logs
+	logs   *copier
 	oomAdj sync.Once // says once that scores can't be lowered
 
 	ready     chan struct{}
@@ -100,12 +99,6 @@ var _ runtime.Runtime = (*Runtime)(nil)
 
 // New prepares a runtime. It does not talk to containerd: Run does.
 func New(cfg Config) (*Runtime, error) {
-	if cfg.LogMaxSize == 0 {
-		cfg.LogMaxSize = 10 << 20
-	}
-	if cfg.LogMaxFiles == 0 {
-		cfg.LogMaxFiles = 5
-	}
 	for _, dir := range []string{cfg.RunDir, cfg.StateDir, filepath.Join(cfg.StateDir, "containers"), filepath.Join(cfg.StateDir, "sandboxes")} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return nil, fmt.Errorf("make runtime directory: %w", err)
@@ -130,7 +123,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("containerd client: %w", err)
 	}
-	logs, err := newLogs(cfg.LogMaxSize, cfg.LogMaxFiles)
+	output, err := newCopier(cfg.Rotation)
 	if err != nil {
 		return nil, errors.Join(err, ctd.Close())
 	}
@@ -140,7 +133,7 @@ func New(cfg Config) (*Runtime, error) {
 		tasks:      ctd.TaskService(),
 		cgroup:     groups,
 		caps:       caps,
-		logs:       logs,
+		logs:       output,
 		ready:      make(chan struct{}),
 		connected:  errors.New("not yet connected to containerd"),
 		sandboxes:  map[string]*runtime.Sandbox{},

@@ -2,7 +2,6 @@ package backendtest
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -337,7 +336,7 @@ func (c *conn) echo() error {
 
 func (l *lab) apply() {
 	l.Helper()
-	l.must(l.backend.Apply(context.Background(), l.tracker.Changes()))
+	l.must(l.backend.Apply(l.Context(), l.tracker.Changes()))
 }
 
 // restart opens the backend anew, as a new process would, and gives it everything.
@@ -347,7 +346,7 @@ func (l *lab) restart() {
 	l.backend = l.open(l, l.cfg)
 	var all []model.Change
 	l.tracker.Services(func(s *model.Service) { all = append(all, model.Change{Key: s.Key, Service: s}) })
-	l.must(l.backend.Apply(context.Background(), all))
+	l.must(l.backend.Apply(l.Context(), all))
 }
 
 func newService(name string, cluster ...string) *corev1.Service {

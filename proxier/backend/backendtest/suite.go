@@ -1,7 +1,6 @@
 package backendtest
 
 import (
-	"context"
 	"errors"
 	"os"
 	"slices"
@@ -250,7 +249,7 @@ func change(l *lab, _ Options) {
 	l.endpoints("web", []int{0})
 	l.endpoints("other", []int{1})
 	l.apply()
-	_, err := l.backend.Check(context.Background())
+	_, err := l.backend.Check(l.Context())
 	l.must(err)
 	l.expectAll(l.spread(l.client, "tcp", vip+":80", enough), ":8080", 0)
 	l.expectAll(l.spread(l.client, "tcp", "10.96.0.11:80", enough), ":8080", 1)
@@ -457,7 +456,7 @@ func restart(l *lab, _ Options) {
 	if who, err := l.dial(l.client, "tcp", "10.96.0.11:80", 0, shortly); err == nil {
 		l.Errorf("a service deleted meanwhile still answers: %s", who.server)
 	}
-	n, err := l.backend.Check(context.Background())
+	n, err := l.backend.Check(l.Context())
 	l.must(err)
 	if n != 0 {
 		l.Errorf("the check after a restart repaired %d things, want none", n)
@@ -468,7 +467,7 @@ func repair(l *lab, o Options) {
 	l.tracker.SetService(l.web())
 	l.endpoints("web", []int{0, 1, 2})
 	l.apply()
-	n, err := l.backend.Check(context.Background())
+	n, err := l.backend.Check(l.Context())
 	l.must(err)
 	if n != 0 {
 		l.Errorf("the check repaired %d things though nothing was wrong", n)
@@ -477,7 +476,7 @@ func repair(l *lab, o Options) {
 	if who, err := l.dial(l.client, "tcp", vip+":80", 0, shortly); err == nil {
 		l.Errorf("sabotage left the service working: %s", who.server)
 	}
-	n, err = l.backend.Check(context.Background())
+	n, err = l.backend.Check(l.Context())
 	l.must(err)
 	if n == 0 {
 		l.Error("the check repaired nothing")

@@ -1,0 +1,123 @@
+// Package crd serves CustomResourceDefinitions and the custom resources that
+// they define, by k8s.io/apiextensions-apiserver behind the built-in kinds in
+// the same chain.
+//
+// A request that no built-in route takes falls through to it. What this room
+// adds to the library: storage over the one etcd client, groups of custom
+// resources in the plain /apis list, their documents under /openapi/v3, and a
+// custom resource that can be stored as soon as its definition is established.
+//
+// Reads and writes CustomResourceDefinitions and custom resources. Start at
+// New.
+package crd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	noop "go.opentelemetry.io/otel/trace/noop"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver"
+	"k8s.io/apiextensions-apiserver/pkg/controller/openapiv3"
+	"k8s.io/apiextensions-apiserver/pkg/generated/openapi"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/util/webhook"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/kube-openapi/pkg/handler3"
+
+	"github.com/skiffcluster/skiff/apiserver/etcd"
+)
+
+// Server serves custom resources.
+type Server struct {
+	*apiserver.CustomResourceDefinitions
+}
+
+// New makes the server. config is the one of the server that it stands behind:
+// same users, rights, admission and discovery.
+func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store, resolver webhook.ServiceResolver) (*Server, error) {
+	generic := genericapiserver.NewRecommendedConfig(apiserver.Codecs)
+	g := &generic.Config
+	g.EffectiveVersion, g.Authentication, g.Authorization = config.EffectiveVersion, config.Authentication, config.Authorization
+	g.LoopbackClientConfig, g.ExternalAddress, g.PublicAddress = config.LoopbackClientConfig, config.ExternalAddress, config.PublicAddress
+	g.AggregatedDiscoveryGroupManager = config.AggregatedDiscoveryGroupManager
+	g.AdmissionControl = admission.NewChainHandler(backdate{}, config.AdmissionControl)
+	g.StorageObjectCountTracker, g.SkipOpenAPIInstallation = nil, true
+	g.MergedResourceConfig = apiserver.DefaultAPIResourceConfigSource()
+	g.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions,
+		apiopenapi.NewDefinitionNamer(apiserver.Scheme, clientgoscheme.Scheme))
+	codec := apiserver.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion)
+	definitions := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
+		return codec, apiextensionsv1.SchemeGroupVersion
+	})
+	g.RESTOptionsGetter = definitions
+	resources := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
+		return unstructured.UnstructuredJSONScheme, nil
+	})
+	resources.Wait = true
+	c := &apiserver.Config{GenericConfig: generic, ExtraConfig: apiserver.ExtraConfig{
+		CRDRESTOptionsGetter: resources, MasterCount: 1, ServiceResolver: resolver,
+		AuthResolverWrapper: webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, config.LoopbackClientConfig, noop.NewTracerProvider()),
+	}}
+	s, err := c.Complete().New(genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, fmt.Errorf("server of custom resources: %w", err)
+	}
+	return &Server{s}, nil
+}
+
+// Run starts what the library starts late by itself: the informer, whose first
+// poll by the library's hooks then finds it filled, and the groups of
+// established definitions in front's plain discovery and documents. It blocks
+// until ctx ends.
+func (s *Server) Run(ctx context.Context, front *genericapiserver.GenericAPIServer, documents *handler3.OpenAPIService) error {
+	definitions := s.Informers.Apiextensions().V1().CustomResourceDefinitions()
+	groups := &groups{front: front, served: map[string]map[string][]string{}}
+	if _, err := definitions.Informer().AddEventHandler(groups); err != nil {
+		return fmt.Errorf("follow definitions: %w", err)
+	}
+	s.Informers.Start(ctx.Done())
+	openapiv3.NewController(definitions).Run(documents, ctx.Done())
+	s.Informers.Shutdown()
+	return nil
+}
+
+// Synced waits until the definitions that exist are known.
+func (s *Server) Synced(ctx context.Context) error {
+	if !cache.WaitForCacheSync(ctx.Done(), s.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer().HasSynced) {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// backdate moves the time at which a definition was established two seconds
+// back. The library makes creates wait that long so that several API servers
+// agree on it; ours read one etcd through watch caches that are waited for.
+type backdate struct{}
+
+const grace = 2 * time.Second
+
+func (backdate) Handles(op admission.Operation) bool { return op == admission.Update }
+
+// Admit implements admission.MutationInterface.
+func (backdate) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	crd, ok := a.GetObject().(*apiextensions.CustomResourceDefinition)
+	if !ok || a.GetSubresource() != "status" {
+		return nil
+	}
+	for i := range crd.Status.Conditions {
+		c := &crd.Status.Conditions[i]
+		if c.Type == apiextensions.Established && time.Since(c.LastTransitionTime.Time) < grace {
+			c.LastTransitionTime.Time = c.LastTransitionTime.Add(-grace)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,316 @@
+package network_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiffcluster/skiff/nodeagent/network"
+)
+
+// inNamespace runs f in a network namespace of its own, which plays the node.
+// The thread is never given back.
+func inNamespace(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	done := make(chan struct{})
+	var run func()
+	run = func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread stays where it is.
+			defer runtime.UnlockOSThread()
+			next := make(chan struct{})
+			go func() { defer close(next); run() }()
+			<-next
+			return
+		}
+		defer close(done)
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Errorf("unshare: %v", err)
+			return
+		}
+		f(t)
+	}
+	go run()
+	<-done
+}
+
+// newPodNamespace makes a namespace that plays a pod's and gives its path. It
+// must be called from inNamespace.
+func newPodNamespace(t *testing.T, name string) string {
+	t.Helper()
+	node, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	pod, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pod.Close()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(file, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	if err := netns.Set(node); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// in calls f in a namespace and comes back.
+func in(t *testing.T, path string, f func() error) error {
+	t.Helper()
+	back, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer back.Close()
+	to, err := netns.GetFromPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if err := netns.Set(to); err != nil {
+		t.Fatal(err)
+	}
+	result := f()
+	if err := netns.Set(back); err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// serve answers in a namespace with the caller's address.
+func serve(t *testing.T, path, addr string) {
+	t.Helper()
+	var l net.Listener
+	if err := in(t, path, func() (err error) { l, err = net.Listen("tcp4", addr); return err }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, conn.RemoteAddr().(*net.TCPAddr).IP)
+			conn.Close()
+		}
+	}()
+}
+
+// ask connects from this namespace and gives what is answered.
+func ask(addr string) (string, error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).Dial("tcp4", addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 seconds", what)
+		}
+	}
+}
+
+func TestBridge(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		ctx := context.Background()
+		dir := t.TempDir()
+		open := func() *network.Bridge {
+			b, err := network.NewBridge(network.BridgeConfig{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.SetCIDRs(ctx, []netip.Prefix{netip.MustParsePrefix("10.66.0.0/24")}); err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		lo, err := netlink.LinkByName("lo")
+		if err == nil {
+			err = netlink.LinkSetUp(lo)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := open()
+		one, two := newPodNamespace(t, "one"), newPodNamespace(t, "two")
+		reserved, err := b.Reserve(ctx, "one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ips, err := b.Attach(ctx, network.Pod{ID: "one", NetNS: one, HostPorts: []network.HostPort{{Protocol: "TCP", HostPort: 8888, ContainerPort: 80}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(ips, reserved) {
+			t.Errorf("got %v, reserved were %v", ips, reserved)
+		}
+		if again, err := b.Attach(ctx, network.Pod{ID: "one", NetNS: one, HostPorts: []network.HostPort{{Protocol: "TCP", HostPort: 8888, ContainerPort: 80}}}); err != nil || !slices.Equal(again, ips) {
+			t.Errorf("attached again: got %v, %v", again, err)
+		}
+		twoIPs, err := b.Attach(ctx, network.Pod{ID: "two", NetNS: two})
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve(t, one, ":80")
+
+		// No subtests: they run in other goroutines, on other threads.
+		if got, err := ask(ips[0].String() + ":80"); err != nil || got != "10.66.0.1" {
+			t.Errorf("node to pod: got %q, %v", got, err)
+		}
+		if err := in(t, two, func() error {
+			got, err := ask(ips[0].String() + ":80")
+			if err == nil && got != twoIPs[0].String() {
+				err = fmt.Errorf("the pod was seen as %s", got)
+			}
+			return err
+		}); err != nil {
+			t.Errorf("pod to pod: %v", err)
+		}
+		if err := in(t, one, func() error { _, err := ask("127.0.0.1:80"); return err }); err != nil {
+			t.Errorf("loopback in a pod: %v", err)
+		}
+		if got, err := ask("10.66.0.1:8888"); err != nil {
+			t.Errorf("host port from the node: %q, %v", got, err)
+		}
+		if err := in(t, two, func() error { _, err := ask("10.66.0.1:8888"); return err }); err != nil {
+			t.Errorf("host port from a pod: %v", err)
+		}
+		if err := in(t, one, func() error { _, err := ask("10.66.0.1:8888"); return err }); err != nil {
+			t.Errorf("host port from the pod itself: %v", err)
+		}
+
+		// A network that starts again knows who has which address.
+		b.Close()
+		b = open()
+		if got := b.Pods(); !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("after a restart: got %v", got)
+		}
+		three, err := b.Reserve(ctx, "three")
+		if err != nil || three[0] == ips[0] || three[0] == twoIPs[0] {
+			t.Errorf("after a restart: got %v, %v", three, err)
+		}
+		for _, id := range []string{"one", "three", "none"} {
+			if err := b.Detach(ctx, id); err != nil {
+				t.Errorf("detach %s: %v", id, err)
+			}
+		}
+		eventually(t, "addresses are freed", func() bool { return slices.Equal(b.Pods(), []string{"two"}) })
+		if _, err := ask(ips[0].String() + ":80"); err == nil {
+			t.Error("a pod that was disconnected answers")
+		}
+		if err := b.Remove(); err != nil {
+			t.Errorf("remove: %v", err)
+		}
+		b.Close()
+		links, err := netlink.LinkList()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if l.Type() == "bridge" || l.Type() == "veth" {
+				t.Errorf("link %s is left", l.Attrs().Name)
+			}
+		}
+	})
+}
+
+// TestMasquerade: what leaves the cluster has the node's address.
+func TestMasquerade(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		ctx := context.Background()
+		outside := newPodNamespace(t, "outside")
+		connect(t, outside)
+		b, err := network.NewBridge(network.BridgeConfig{Dir: t.TempDir(), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.66.0.0/16")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if err := b.SetCIDRs(ctx, []netip.Prefix{netip.MustParsePrefix("10.66.0.0/24")}); err != nil {
+			t.Fatal(err)
+		}
+		pod := newPodNamespace(t, "pod")
+		if _, err := b.Attach(ctx, network.Pod{ID: "pod", NetNS: pod}); err != nil {
+			t.Fatal(err)
+		}
+		serve(t, outside, ":80")
+		if err := in(t, pod, func() error {
+			got, err := ask("192.0.2.2:80")
+			if err == nil && got != "192.0.2.1" {
+				err = fmt.Errorf("the pod was seen as %s", got)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// connect links this namespace, 192.0.2.1, with another, 192.0.2.2.
+func connect(t *testing.T, path string) {
+	t.Helper()
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "outside"
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "node", PeerNamespace: netlink.NsFd(int(ns))}); err != nil {
+		t.Fatal(err)
+	}
+	up := func(name, address string) error {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		addr, err := netlink.ParseAddr(address)
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(link, addr); err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(link)
+	}
+	if err := up("outside", "192.0.2.1/24"); err != nil {
+		t.Fatal(err)
+	}
+	if err := in(t, path, func() error { return up("node", "192.0.2.2/24") }); err != nil {
+		t.Fatal(err)
+	}
+}
