@@ -13,10 +13,10 @@ import (
 	"github.com/skiffcluster/skiff/nodeagent/podworker"
 )
 
-// admit decides whether the node takes a pod that was bound to it, with the
+// planAdmission decides whether the node takes a pod that was bound to it, with the
 // kubelet's reasons; nil is yes. The scheduler looked at the same, but perhaps
 // at an older node.
-func admit(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node, allocatable corev1.ResourceList) *podworker.Ending {
+func planAdmission(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node, allocatable corev1.ResourceList) *podworker.Ending {
 	reject := func(reason, format string, args ...any) *podworker.Ending {
 		return &podworker.Ending{Reason: reason, Message: fmt.Sprintf(format, args...), Rejected: true}
 	}

@@ -21,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/skiffcluster/skiff/nodeagent/environment"
+	"github.com/skiffcluster/skiff/nodeagent/eviction"
 	"github.com/skiffcluster/skiff/nodeagent/image"
 	"github.com/skiffcluster/skiff/nodeagent/lifecycle"
 	"github.com/skiffcluster/skiff/nodeagent/network"
@@ -56,6 +57,8 @@ type Agent struct {
 	node     *node.Node
 	source   podsource.Source
 	server   *serve.Server
+	evictor  *eviction.Evictor // nil for pods in memory
+	imageGC  *eviction.Images
 	events   record.EventRecorder
 	// broadcaster is the agent's own, nil if events are recorded elsewhere.
 	broadcaster record.EventBroadcaster
@@ -90,7 +93,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a.recordEvents()
-	for _, prepare := range []func() error{a.prepareRuntime, a.prepareNetwork, a.prepareVolumes, a.preparePods, a.prepareServer} {
+	for _, prepare := range []func() error{a.prepareRuntime, a.prepareNetwork, a.prepareVolumes, a.preparePods, a.prepareEviction, a.prepareServer} {
 		if err := prepare(); err != nil {
 			return nil, fmt.Errorf("node agent: %w", err)
 		}
@@ -278,7 +281,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		parts = append(parts, a.prober.Run)
 	}
 	if a.volumes != nil {
-		parts = append(parts, a.volumes.Run, a.objects.Run, a.services.run)
+		parts = append(parts, a.volumes.Run, a.objects.Run, a.services.run, a.evictor.Run, a.imageGC.Run)
 	}
 	if a.server != nil {
 		parts = append(parts, a.server.Run)
@@ -353,6 +356,9 @@ func (a *Agent) observeNode(ctx context.Context) node.Observed {
 		o.NotReady = fmt.Errorf("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: %w", err)
 	}
 	o.Images = a.images(ctx)
+	if a.evictor != nil {
+		o.Pressure = a.evictor.Pressure()
+	}
 	return o
 }
 

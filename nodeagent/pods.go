@@ -12,6 +12,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/nodeagent/eviction"
 	"github.com/skiffcluster/skiff/nodeagent/podworker"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 	"github.com/skiffcluster/skiff/nodeagent/status"
@@ -30,7 +31,7 @@ func (h handler) Update(pod *corev1.Pod) {
 	}
 	var rejected *podworker.Ending
 	if !known && pod.Status.StartTime == nil && pod.DeletionTimestamp == nil {
-		rejected = admit(pod, a.activePods(), a.node.Get(), a.allocatable)
+		rejected = a.admit(pod)
 	}
 	a.workers[pod.UID] = w
 	a.mu.Unlock()
@@ -48,6 +49,16 @@ func (h handler) Update(pod *corev1.Pod) {
 		a.tasks.Go(func() { a.volumes.Update(a.ctx, pod) })
 	}
 	w.Update(pod, false)
+}
+
+// admit decides whether the node takes a pod; a.mu is held.
+func (a *Agent) admit(pod *corev1.Pod) *podworker.Ending {
+	if a.evictor != nil {
+		if ok, message := a.evictor.Admit(pod); !ok {
+			return &podworker.Ending{Reason: eviction.ReasonEvicted, Message: message, Rejected: true}
+		}
+	}
+	return planAdmission(pod, a.activePods(), a.node.Get(), a.allocatable)
 }
 
 // Delete implements podsource.Handler.
