@@ -7,8 +7,9 @@ BIN := $(CURDIR)/bin
 CACHE ?= $(CURDIR)/.cache
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/skiffcluster/skiff/cluster/command.version=$(VERSION)
-TAGS := no_openssl
 GO := go
+# Static binaries, and one set of compiled packages for builds, tests and lint.
+export CGO_ENABLED := 0
 PROFILE ?= default
 KUBECTL ?= $(BIN)/skiff-kubectl
 # Packages whose tests need root and the machine to themselves come one by one.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"os"
 
 	"github.com/skiffcluster/skiff/controllers"
 	"github.com/skiffcluster/skiff/scheduler"
@@ -37,6 +38,9 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 	if cfg.ServiceClusterIPRange == "" {
 		cfg.ServiceClusterIPRange = c.config.APIServer.ServiceClusterIPRange
 	}
+	if cfg.Identity == "" {
+		cfg.Identity = c.identity()
+	}
 	room, err := controllers.New(cfg)
 	if err != nil {
 		return err
@@ -48,9 +52,22 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 func (c *Cluster) startScheduler(ctx context.Context) error {
 	cfg := c.config.Scheduler
 	cfg.REST = c.As("system:kube-scheduler")
+	if cfg.Identity == "" {
+		cfg.Identity = c.identity()
+	}
 	room, err := scheduler.New(cfg)
 	if err != nil {
 		return err
 	}
 	return c.run(ctx, "scheduler", room)
+}
+
+// identity is this cluster's in Leases. A process that is killed and starts
+// again on the same data, which no other can use meanwhile, leads at once.
+func (c *Cluster) identity() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return host + "_" + c.dir()
 }

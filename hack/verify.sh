@@ -4,6 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 before=$(git status --porcelain)
 hack/update-openapi.sh
+hack/update-rbac.sh
 go mod tidy
 after=$(git status --porcelain)
 if [ "$before" != "$after" ]; then

@@ -194,6 +194,16 @@ func endpointSlice(service string, ips ...string) *discoveryv1.EndpointSlice {
 }
 
 func TestServicesFollowTheAPI(t *testing.T) {
+	t.Run("nftables", func(t *testing.T) { servicesFollowTheAPI(t, proxier.ModeNFTables) })
+	t.Run("ipvs", func(t *testing.T) {
+		if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
+			t.Skip("this kernel has no IPVS; hack/ipvs-kernel/test.sh runs this test in one that has")
+		}
+		servicesFollowTheAPI(t, proxier.ModeIPVS)
+	})
+}
+
+func servicesFollowTheAPI(t *testing.T, mode proxier.Mode) {
 	path := host(t)
 	api := clustertest.APIServer(t)
 	c := api.Client()
@@ -203,7 +213,7 @@ func TestServicesFollowTheAPI(t *testing.T) {
 	web := createService(t, c, "web", "10.96.7.1")
 	addr := netip.AddrPortFrom(netip.MustParseAddr(web.Spec.ClusterIP), 80).String()
 	cfg := proxier.Config{
-		REST: api.RESTConfig(), NodeName: "node", Mode: proxier.ModeNFTables, NetNS: path,
+		REST: api.RESTConfig(), NodeName: "node", Mode: mode, NetNS: path,
 		HealthzBindAddress: "127.0.0.1:10256", MetricsBindAddress: "127.0.0.1:10249",
 	}
 	_, stop := start(t, cfg)
@@ -225,7 +235,7 @@ func TestServicesFollowTheAPI(t *testing.T) {
 	if code, body := get(t, path, "http://127.0.0.1:10256/healthz"); code != http.StatusOK || !json.Valid([]byte(body)) || !strings.Contains(body, `"nodeEligible": true`) {
 		t.Errorf("/healthz: %d %s", code, body)
 	}
-	if code, body := get(t, path, "http://127.0.0.1:10249/proxyMode"); code != http.StatusOK || body != "nftables" {
+	if code, body := get(t, path, "http://127.0.0.1:10249/proxyMode"); code != http.StatusOK || body != string(mode) {
 		t.Errorf("/proxyMode: %d %s", code, body)
 	}
 	if code, body := get(t, path, "http://127.0.0.1:10249/metrics"); code != http.StatusOK || !strings.Contains(body, "kubeproxy_sync_proxy_rules_duration_seconds_count") {

@@ -94,6 +94,7 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 	}
 	c.APIServer.ServiceClusterIPRange = o.serviceCIDR
 	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(bind)
+	c.Controllers.LeaderElect, c.Scheduler.LeaderElect = true, true
 	for range o.nodes {
 		c.Nodes = append(c.Nodes, o.node(p, len(c.Nodes)))
 	}

@@ -6,4 +6,4 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 SKIFF_IPVS_KERNEL=$("$here/build.sh")
 export SKIFF_IPVS_KERNEL
-CGO_ENABLED=0 exec go test -exec "$here/run.sh -t 300" "$@" ./proxier/ipvs
+CGO_ENABLED=0 exec go test -exec "$here/run.sh -t 300" "$@" ./proxier ./proxier/ipvs

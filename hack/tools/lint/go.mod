@@ -1,3 +1,4 @@
+// What lints this repository.
 module github.com/skiffcluster/skiff/hack/tools/lint
 
 go 1.26.8
