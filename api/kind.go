@@ -86,18 +86,17 @@ type Of[T any] struct {
 	// Indexed names the Fields that many watches select by; each gets an index.
 	Indexed []string
 
-	// Columns are printed by `kubectl get`; the name column is added when the
-	// first is not "Name".
+	// Columns are printed by `kubectl get`. One of them is the name
+	// (print.Name); none is added. Without any the name and age are printed.
 	Columns []Column[T]
 
-	// Unconditional allows an update without metadata.resourceVersion.
-	// Kinds that refuse it are few; NoUnconditionalUpdate names them.
+	// NoUnconditionalUpdate refuses an update without
+	// metadata.resourceVersion; few kinds do.
 	NoUnconditionalUpdate bool
 	// CreateOnUpdate allows PUT to create (Lease, Endpoints, Event…).
 	CreateOnUpdate bool
-	// NoVerbs are the verbs that the kind does not have, of: create get list
-	// watch update patch delete deletecollection.
-	NoVerbs []string
+	// NoDeleteCollection leaves out the deletion of all objects at once.
+	NoDeleteCollection bool
 }
 
 // Status is the status subresource of T.
@@ -151,7 +150,7 @@ type Kind struct {
 	OrphanByDefault       bool
 	NoUnconditionalUpdate bool
 	CreateOnUpdate        bool
-	NoVerbs               []string
+	NoDeleteCollection    bool
 	Indexed               []string
 
 	New     func() runtime.Object
@@ -195,7 +194,7 @@ func (o Of[T]) Erase() *Kind {
 		Namespaced: !o.ClusterScoped, StorageVersion: o.StorageVersion, StorageResource: o.StorageResource,
 		Generation: o.Generation, OrphanByDefault: o.OrphanByDefault,
 		NoUnconditionalUpdate: o.NoUnconditionalUpdate, CreateOnUpdate: o.CreateOnUpdate,
-		NoVerbs: o.NoVerbs, Indexed: o.Indexed, NameValidation: o.NameValidation,
+		NoDeleteCollection: o.NoDeleteCollection, Indexed: o.Indexed, NameValidation: o.NameValidation,
 		New: func() runtime.Object { return any(new(T)).(runtime.Object) },
 	}
 	if k.Singular == "" {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -70,7 +72,30 @@ func (s *Server) bootstrap(ctx context.Context) error {
 			return fmt.Errorf("cache of %s: %w", t, context.Cause(ctx))
 		}
 	}
-	return nil
+	return s.waitForRoles(ctx)
+}
+
+// waitForRoles waits until the authorizer has seen the bootstrap roles: until
+// then it refuses what they allow.
+func (s *Server) waitForRoles(ctx context.Context) error {
+	return wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) {
+		for _, r := range auth.ClusterRoles() {
+			if _, err := s.rbac.ClusterRoles.Get(r.Name); err != nil {
+				return false, nil //nolint:nilerr // it is not there yet
+			}
+		}
+		for _, b := range auth.ClusterRoleBindings() {
+			if _, err := s.rbac.ClusterRoleBindings.Get(b.Name); err != nil {
+				return false, nil //nolint:nilerr // as above
+			}
+		}
+		for _, b := range auth.RoleBindings() {
+			if _, err := s.rbac.RoleBindings.RoleBindings(b.Namespace).Get(b.Name); err != nil {
+				return false, nil //nolint:nilerr // as above
+			}
+		}
+		return true, nil
+	})
 }
 
 // bootstrapWriters is how many objects are written at once: etcd syncs a
@@ -103,9 +128,6 @@ func (s *Server) ensure(ctx context.Context, objs []metav1.Object) error {
 func (s *Server) ensureOne(ctx context.Context, obj metav1.Object) error {
 	o := obj.(runtime.Object)
 	store, gvk, err := s.storeFor(o)
-	if err != nil {
-		return nil // until every kind is declared
-	}
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
@@ -86,7 +87,13 @@ func (s *Server) slicesOf(ctx context.Context, namespace, service string) ([]dis
 
 // repairServices makes claims of addresses and ports fit the services.
 func (s *Server) repairServices(ctx context.Context) error {
-	obj, err := s.storeOf("", "services").List(request.WithNamespace(ctx, metav1.NamespaceAll), &internalversion.ListOptions{})
+	store := s.storeOf("", "services")
+	if err := wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) {
+		return store.ReadinessCheck() == nil, nil
+	}); err != nil {
+		return err
+	}
+	obj, err := store.List(request.WithNamespace(ctx, metav1.NamespaceAll), &internalversion.ListOptions{})
 	if err != nil {
 		return err
 	}

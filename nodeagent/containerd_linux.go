@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
@@ -28,7 +29,8 @@ func startContainerd(cfg *Config) (*engine, error) {
 		Address: cfg.ContainerdAddress, RunDir: run, StateDir: filepath.Join(cfg.DataDir, "runtime"), CgroupRoot: cfg.CgroupRoot,
 		HostsDir: filepath.Join(cfg.DataDir, "certs.d"), SeccompDir: filepath.Join(cfg.DataDir, "seccomp"),
 	}
-	e := &engine{stop: func(context.Context) error { return nil }}
+	e := &engine{}
+	stop := func(context.Context) error { return nil }
 	if rc.Address == "" {
 		s, err := containerd.NewSupervisor(containerd.SupervisorConfig{BinDir: cfg.BinDir, DataDir: dir, RunDir: run})
 		if err != nil {
@@ -36,13 +38,14 @@ func startContainerd(cfg *Config) (*engine, error) {
 		}
 		rc.Address, rc.RuncBinary, rc.RuncRoot = s.Address(), s.RuncBinary(), s.RuncRoot()
 		e.run = append(e.run, s.Run)
-		e.stop = s.Stop
+		stop = s.Stop
 	}
 	rt, err := containerd.New(rc)
 	if err != nil {
 		return nil, err
 	}
 	e.Runtime, e.ready = rt, rt.Ready()
+	e.stop = func(ctx context.Context) error { return errors.Join(stop(ctx), rt.RemoveCgroups()) }
 	e.run = append(e.run, rt.Run)
 	return e, nil
 }

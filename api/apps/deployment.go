@@ -27,6 +27,8 @@ var Deployment = api.Of[appsv1.Deployment]{
 	Generation: true,
 
 	Default:        defaultDeployment,
+	PrepareCreate:  func(d *appsv1.Deployment) { core.DropDisabledPodFields(&d.Spec.Template.Spec) },
+	PrepareUpdate:  func(d, _ *appsv1.Deployment) { core.DropDisabledPodFields(&d.Spec.Template.Spec) },
 	Validate:       validateDeployment,
 	ValidateUpdate: validateDeploymentUpdate,
 	Warnings:       warnDeployment,

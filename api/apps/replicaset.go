@@ -27,6 +27,8 @@ var ReplicaSet = api.Of[appsv1.ReplicaSet]{
 	Generation: true,
 
 	Default:        defaultReplicaSet,
+	PrepareCreate:  func(r *appsv1.ReplicaSet) { core.DropDisabledPodFields(&r.Spec.Template.Spec) },
+	PrepareUpdate:  func(r, _ *appsv1.ReplicaSet) { core.DropDisabledPodFields(&r.Spec.Template.Spec) },
 	Validate:       validateReplicaSet,
 	ValidateUpdate: validateReplicaSetUpdate,
 	Warnings:       warnReplicaSet,

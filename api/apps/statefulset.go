@@ -28,6 +28,8 @@ var StatefulSet = api.Of[appsv1.StatefulSet]{
 
 	NameValidation: apivalidation.NameIsDNSLabel,
 	Default:        defaultStatefulSet,
+	PrepareCreate:  func(s *appsv1.StatefulSet) { core.DropDisabledPodFields(&s.Spec.Template.Spec) },
+	PrepareUpdate:  func(s, _ *appsv1.StatefulSet) { core.DropDisabledPodFields(&s.Spec.Template.Spec) },
 	Validate:       validateStatefulSet,
 	ValidateUpdate: validateStatefulSetUpdate,
 	Warnings:       warnStatefulSet,

@@ -39,6 +39,7 @@ var Job = api.Of[batchv1.Job]{
 
 	Default:        defaultJob,
 	PrepareCreate:  prepareJob,
+	PrepareUpdate:  func(j, _ *batchv1.Job) { core.DropDisabledPodFields(&j.Spec.Template.Spec) },
 	Validate:       validateJob,
 	ValidateUpdate: validateJobUpdate,
 	Warnings:       warnJob,

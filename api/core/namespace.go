@@ -22,7 +22,7 @@ var Namespace = api.Of[corev1.Namespace]{
 	ShortNames:    []string{"ns"},
 	ClusterScoped: true,
 
-	NoVerbs: []string{"deletecollection"},
+	NoDeleteCollection: true,
 
 	NameValidation: apivalidation.ValidateNamespaceName,
 	Default:        defaultNamespace,

@@ -25,9 +25,11 @@ import (
 // spec.finalizers is empty.
 func Prepare(r *registry.Resource) {
 	store := r.Store
-	store.ShouldDeleteDuringUpdate = func(ctx context.Context, key string, obj, existing runtime.Object) bool {
-		ns, ok := obj.(*corev1.Namespace)
-		return ok && len(ns.Spec.Finalizers) == 0 && genericregistry.ShouldDeleteDuringUpdate(ctx, key, obj, existing)
+	for _, s := range r.Stores() {
+		s.ShouldDeleteDuringUpdate = func(ctx context.Context, key string, obj, existing runtime.Object) bool {
+			ns, ok := obj.(*corev1.Namespace)
+			return ok && len(ns.Spec.Finalizers) == 0 && genericregistry.ShouldDeleteDuringUpdate(ctx, key, obj, existing)
+		}
 	}
 	r.OnDelete(func(next registry.Delete) registry.Delete {
 		return func(ctx context.Context, name string, v rest.ValidateObjectFunc, o *metav1.DeleteOptions) (runtime.Object, bool, error) {

@@ -29,6 +29,8 @@ type Spec struct {
 	version string
 	v2      func() *common.Config
 	v3      func() *common.OpenAPIV3Config
+
+	building sync.Mutex
 }
 
 // New gives the Spec of a scheme's kinds; version is the cluster's, "v1.37.2".
@@ -102,6 +104,8 @@ func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVers
 		}
 		path := strings.TrimPrefix(ws.RootPath(), "/")
 		v3.UpdateGroupVersionLazy(path, cached.Once(cached.Func(func() (*spec3.OpenAPI, string, error) {
+			s.building.Lock()
+			defer s.building.Unlock()
 			doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{ws}), s.v3())
 			return doc, s.version + "/" + path, err
 		})))
@@ -127,6 +131,9 @@ func (s *Spec) TypeConverter(samples ...runtime.Object) managedfields.TypeConver
 		for _, o := range samples {
 			names = append(names, util.GetCanonicalTypeName(o))
 		}
+		// Building prunes the definitions that all converters share.
+		s.building.Lock()
+		defer s.building.Unlock()
 		schemas, err := builder3.BuildOpenAPIDefinitionsForResources(s.v3(), names...)
 		if err != nil {
 			return nil, err

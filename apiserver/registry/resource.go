@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -28,7 +27,17 @@ type Resource struct {
 	// Subresources of one kind only (a pod's log) are added to it.
 	Storage map[string]rest.Storage
 
-	main *main
+	main   *main
+	status *genericregistry.Store
+}
+
+// Stores are the store of the objects and the one of their status, which is a
+// copy with another strategy: a hook of a kind belongs into both.
+func (r *Resource) Stores() []*genericregistry.Store {
+	if r.status == nil {
+		return []*genericregistry.Store{r.Store}
+	}
+	return []*genericregistry.Store{r.Store, r.status}
 }
 
 // Delete is how an object of the store is deleted.
@@ -52,13 +61,14 @@ func New(scheme *runtime.Scheme, k *api.Kind, getter generic.RESTOptionsGetter, 
 	}
 	r.main = &main{Store: r.Store, kind: k}
 	r.Storage[k.GVR.Resource] = r.main
-	if slices.Contains(k.NoVerbs, "deletecollection") {
+	if k.NoDeleteCollection {
 		r.Storage[k.GVR.Resource] = single{r.main}
 	}
 	if k.Status != nil {
 		store := *r.Store
 		s := statusStrategy{r.strategy(scheme)}
 		store.UpdateStrategy, store.ResetFieldsStrategy = s, s
+		r.status = &store
 		r.Storage[k.GVR.Resource+"/status"] = &statusStorage{&store}
 	}
 	if k.Scale != nil {

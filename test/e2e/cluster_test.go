@@ -14,6 +14,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // Images that every test may use.
@@ -291,28 +296,52 @@ func (k *kubectl) fails(t testing.TB, args ...string) string {
 	return out
 }
 
-// get reads a value out of an object, "pod/web" for example.
-func (k *kubectl) get(t testing.TB, what, path string) string {
+// waitPod waits with the API itself until a pod is as wanted.
+func (k *kubectl) waitPod(t testing.TB, name, what string, is func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
-	return k.run(t, "get", what, "-o", "jsonpath="+path)
-}
-
-// object reads an object or a list.
-func (k *kubectl) object(t testing.TB, into any, args ...string) {
-	t.Helper()
-	out := k.run(t, append([]string{"get", "-o", "json"}, args...)...)
-	if err := json.Unmarshal([]byte(out), into); err != nil {
-		t.Fatalf("kubectl get %s: %v", strings.Join(args, " "), err)
-	}
-}
-
-// becomes waits until a value of an object is as wanted.
-func (k *kubectl) becomes(t testing.TB, what, path, want string) {
-	t.Helper()
-	eventually(t, fmt.Sprintf("%s of %s is %q", path, what, want), func() (bool, string) {
-		out, err := k.try("get", what, "-o", "jsonpath="+path)
-		return err == nil && out == want, out
+	var got *corev1.Pod
+	eventually(t, fmt.Sprintf("pod %s %s", name, what), func() (bool, string) {
+		pod, err := k.client(t).CoreV1().Pods(k.namespace).Get(context.Background(), name, metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		got = pod
+		return is(pod), status(pod)
 	})
+	return got
+}
+
+// pods lists the pods that a selector chooses.
+func (k *kubectl) pods(t testing.TB, selector string) []corev1.Pod {
+	t.Helper()
+	list, err := k.client(t).CoreV1().Pods(k.namespace).List(context.Background(), metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		t.Fatalf("list pods: %v", err)
+	}
+	return list.Items
+}
+
+func status(pod *corev1.Pod) string {
+	raw, err := json.MarshalIndent(pod.Status, "", "  ")
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw)
+}
+
+// client reads what tests wait for; what they do, they do by kubectl.
+func (k *kubectl) client(t testing.TB) *kubernetes.Clientset {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", k.cluster.kubeconfig())
+	if err != nil {
+		t.Fatalf("kubeconfig: %v", err)
+	}
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatalf("client: %v", err)
+	}
+	return client
 }
 
 // eventually waits for a condition; it gives up after patience and says what

@@ -22,6 +22,8 @@ const (
 	workDir   = "SKIFF_E2E_DIR"
 	// binDir is where the programs are inside: a path that every user may pass.
 	binDir = "/run/skiff-e2e"
+	// nodeIP is the machine's address, of a network that is for documents.
+	nodeIP = "192.0.2.2"
 )
 
 func TestMain(m *testing.M) {
@@ -168,7 +170,7 @@ func furnish() error {
 	if err != nil {
 		return err
 	}
-	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(192, 0, 2, 2), Mask: net.CIDRMask(24, 32)}}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(nodeIP), Mask: net.CIDRMask(24, 32)}}
 	if err := netlink.AddrAdd(uplink, address); err != nil {
 		return fmt.Errorf("address of uplink: %w", err)
 	}

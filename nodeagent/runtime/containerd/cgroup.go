@@ -164,7 +164,20 @@ func cpuWeight(shares uint64) uint64 {
 }
 
 // removePod removes a pod's cgroup in all hierarchies, with what is left below.
-func (c *cgroups) removePod(path string) error {
+func (c *cgroups) removePod(path string) error { return c.remove(path) }
+
+// removeAll removes the node's own cgroups; no container may be left.
+func (c *cgroups) removeAll() error {
+	if err := c.remove(filepath.Join(c.root, "kubepods")); err != nil {
+		return err
+	}
+	if c.root == "/" {
+		return nil
+	}
+	return c.remove(c.root)
+}
+
+func (c *cgroups) remove(path string) error {
 	mounts := map[string]bool{}
 	if c.unified {
 		mounts[cgroupMount] = true

@@ -58,6 +58,13 @@ func newNode(t testing.TB) *node {
 		if err := s.Stop(context.Background()); err != nil {
 			t.Errorf("stop containerd: %v", err)
 		}
+		rt, err := containerd.New(containerd.Config{Address: s.Address(), RunDir: dir, StateDir: dir, CgroupRoot: "skiff-test/" + filepath.Base(dir)})
+		if err == nil {
+			err = rt.RemoveCgroups()
+		}
+		if err != nil {
+			t.Errorf("clean up: %v", err)
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("clean up: %v", err)
 		}

@@ -143,6 +143,15 @@ func New(cfg Config) (*Runtime, error) {
 	}, nil
 }
 
+// RemoveCgroups removes the cgroups that pods of this node were in, after the
+// last of them.
+func (r *Runtime) RemoveCgroups() error {
+	if err := r.cgroup.removeAll(); err != nil {
+		return fmt.Errorf("remove cgroups: %w", err)
+	}
+	return nil
+}
+
 // Ready is closed once all that runs is known.
 func (r *Runtime) Ready() <-chan struct{} { return r.ready }
 
