@@ -32,7 +32,7 @@ prepare: ## Install what the build and the tests need (Debian; asks for nothing 
 build: prepare ## Build skiff, kubectl, containerd and runc, and the sample images into bin/.
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/skiff .
-	$(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/skiff-kubectl ./internal/kubectl
+	$(GO) build -trimpath -ldflags '$(KUBECTL_LDFLAGS)' -o $(BIN)/skiff-kubectl ./internal/kubectl
 	@hack/containerd.sh $(BIN)
 	@hack/images.sh $(BIN)
 
@@ -56,7 +56,9 @@ install: ## Install the manifests that a cluster needs before controllers run ag
 uninstall: ## Remove what install installed.
 	$(KUBECTL) delete --ignore-not-found -k config/default
 
-deploy: install ## Run the controllers inside the cluster.
+deploy: build install ## Run the controllers inside the cluster.
+	$(BIN)/skiff image build -t skiff.dev/skiff:dev -o $(BIN)/images/skiff.tar $(BIN)/skiff
+	$(BIN)/skiff image load -p $(PROFILE) $(BIN)/images/skiff.tar
 	$(KUBECTL) apply -k config/manager
 
 undeploy: ## Remove what deploy deployed.

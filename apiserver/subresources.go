@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/skiffcluster/skiff/apiserver/accounts"
+	"github.com/skiffcluster/skiff/apiserver/auth"
 	"github.com/skiffcluster/skiff/apiserver/namespaces"
 	"github.com/skiffcluster/skiff/apiserver/pods"
 	"github.com/skiffcluster/skiff/apiserver/reviews"
@@ -46,6 +48,10 @@ func (s *Server) addSubresources() error {
 	namespaces.Prepare(ns)
 	ns.Storage["namespaces/finalize"] = namespaces.New(ns.Store)
 	core("serviceaccounts")["serviceaccounts/token"] = &accounts.Token{Tokens: s.tokens, Objects: objects{s}}
+	escalation := auth.Escalation{Rules: s.rbac, Authorizer: s.generic.Authorizer}
+	for _, resource := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {
+		escalation.Attach(s.storeOf(rbacv1.GroupName, resource))
+	}
 	return s.addServices(deps)
 }
 
@@ -60,7 +66,7 @@ func (s *Server) addServices(deps pods.Deps) error {
 	}
 	s.allocator = &services.Allocator{Addresses: []*services.Addresses{addresses}, Ports: ports}
 	r := s.resources[schema.GroupResource{Resource: "services"}]
-	s.allocator.Attach(r.Store)
+	s.allocator.Attach(r.Store, r.Stores()[1:]...)
 	r.Storage["services/proxy"] = &services.Proxy{
 		Services: r.Store, Slices: s.slicesOf, Split: pods.Target, Methods: pods.Methods,
 		Forward: func(to *url.URL, path string, responder rest.Responder) http.Handler {

@@ -29,7 +29,7 @@ var DaemonSet = api.Of[appsv1.DaemonSet]{
 	Generation: true,
 
 	Default:        defaultDaemonSet,
-	PrepareCreate:  func(d *appsv1.DaemonSet) { setTemplateGeneration(d, max(templateGeneration(d), 1)) },
+	PrepareCreate:  prepareDaemonSet,
 	PrepareUpdate:  prepareDaemonSetUpdate,
 	Validate:       validateDaemonSet,
 	ValidateUpdate: validateDaemonSetUpdate,
@@ -99,7 +99,13 @@ func templateGeneration(d *appsv1.DaemonSet) int64 {
 	return n
 }
 
+func prepareDaemonSet(d *appsv1.DaemonSet) {
+	core.DropDisabledPodFields(&d.Spec.Template.Spec)
+	setTemplateGeneration(d, max(templateGeneration(d), 1))
+}
+
 func prepareDaemonSetUpdate(d, old *appsv1.DaemonSet) {
+	core.DropDisabledPodFields(&d.Spec.Template.Spec)
 	n := templateGeneration(old)
 	if !apiequality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
 		n++

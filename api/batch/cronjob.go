@@ -30,8 +30,8 @@ var CronJob = api.Of[batchv1.CronJob]{
 	Generation: true,
 
 	Default:        defaultCronJob,
-	PrepareCreate:  func(c *batchv1.CronJob) { core.DropDisabledPodFields(&c.Spec.JobTemplate.Spec.Template.Spec) },
-	PrepareUpdate:  func(c, _ *batchv1.CronJob) { core.DropDisabledPodFields(&c.Spec.JobTemplate.Spec.Template.Spec) },
+	PrepareCreate:  func(c *batchv1.CronJob) { dropDisabledFields(&c.Spec.JobTemplate.Spec) },
+	PrepareUpdate:  func(c, _ *batchv1.CronJob) { dropDisabledFields(&c.Spec.JobTemplate.Spec) },
 	Validate:       validateCronJob,
 	ValidateCreate: validateCronJobCreate,
 	ValidateUpdate: validateCronJobUpdate,

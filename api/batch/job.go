@@ -39,7 +39,7 @@ var Job = api.Of[batchv1.Job]{
 
 	Default:        defaultJob,
 	PrepareCreate:  prepareJob,
-	PrepareUpdate:  func(j, _ *batchv1.Job) { core.DropDisabledPodFields(&j.Spec.Template.Spec) },
+	PrepareUpdate:  func(j, _ *batchv1.Job) { dropDisabledFields(&j.Spec) },
 	Validate:       validateJob,
 	ValidateUpdate: validateJobUpdate,
 	Warnings:       warnJob,
@@ -175,9 +175,15 @@ func defaultFailurePolicy(p *batchv1.PodFailurePolicy) {
 }
 
 func prepareJob(j *batchv1.Job) {
-	// The scheduling of jobs as one is an alpha feature that is not offered.
-	j.Spec.Scheduling = nil
+	dropDisabledFields(&j.Spec)
 	generateSelector(j)
+}
+
+// dropDisabledFields clears what belongs to features that are not switched on.
+func dropDisabledFields(s *batchv1.JobSpec) {
+	// The scheduling of jobs as one is an alpha feature.
+	s.Scheduling = nil
+	core.DropDisabledPodFields(&s.Template.Spec)
 }
 
 // generateSelector makes the job find its own pods and no others, by its UID,

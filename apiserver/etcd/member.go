@@ -229,7 +229,7 @@ func logger() *zap.Logger {
 	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
 	c.Encoding = "console"
 	c.DisableStacktrace = true
-	l, err := c.Build()
+	l, err := c.Build(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return quiet{core} }))
 	if err != nil {
 		return zap.NewNop()
 	}

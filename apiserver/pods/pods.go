@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -41,8 +42,8 @@ func New(d Deps) map[string]rest.Storage {
 		"pods/binding":             &binding{d},
 		"bindings":                 topBinding{&binding{d}},
 		"pods/eviction":            &eviction{d},
-		"pods/ephemeralcontainers": newEdit(d.Pods, ephemeral{}),
-		"pods/resize":              newEdit(d.Pods, resize{}),
+		"pods/ephemeralcontainers": newEdit(d.Pods, part{core.PrepareEphemeralContainersUpdate, core.ValidateEphemeralContainersUpdate}),
+		"pods/resize":              newEdit(d.Pods, part{core.PrepareResizeUpdate, core.ValidateResizeUpdate}),
 		"pods/log":                 &log{d},
 		"pods/exec":                &connect{d, "exec", func() runtime.Object { return &corev1.PodExecOptions{} }},
 		"pods/attach":              &connect{d, "attach", func() runtime.Object { return &corev1.PodAttachOptions{} }},
@@ -198,13 +199,20 @@ func (e *eviction) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind
 }
 
 // Create implements rest.NamedCreater.
-func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, create *metav1.CreateOptions) (runtime.Object, error) {
 	ev, ok := obj.(*policyv1.Eviction)
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a Eviction object: %T", obj))
 	}
 	if name != ev.Name {
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	if errs := core.ValidateEviction(ev); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(policyv1.SchemeGroupVersion.WithKind("Eviction").GroupKind(), name, errs)
+	}
+	o, err := evictionOptions(ev, create)
+	if err != nil {
+		return nil, err
 	}
 	if validate != nil {
 		if err := validate(ctx, ev.DeepCopyObject()); err != nil {
@@ -214,10 +222,6 @@ func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, 
 	pod, err := e.pod(ctx, name)
 	if err != nil {
 		return nil, err
-	}
-	o := ev.DeleteOptions
-	if o == nil {
-		o = &metav1.DeleteOptions{}
 	}
 	if e.Budget != nil && !disposable(pod) {
 		if err := e.Budget(ctx, pod, len(o.DryRun) > 0); err != nil {
@@ -234,6 +238,24 @@ func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, 
 		return nil, err
 	}
 	return &metav1.Status{Status: metav1.StatusSuccess, Code: http.StatusCreated}, nil
+}
+
+// evictionOptions are those of the deletion. A dry run may be asked for by the
+// request or by the eviction, and by both only in the same way.
+func evictionOptions(ev *policyv1.Eviction, create *metav1.CreateOptions) (*metav1.DeleteOptions, error) {
+	o := &metav1.DeleteOptions{}
+	if ev.DeleteOptions != nil {
+		o = ev.DeleteOptions.DeepCopy()
+	}
+	asked := dryRun(create)
+	switch {
+	case len(o.DryRun) == 0:
+		o.DryRun = asked
+	case len(asked) > 0 && !slices.Equal(o.DryRun, asked):
+		return nil, apierrors.NewBadRequest("Non-matching dry-run options in request and content: " +
+			fmt.Sprintf("%v and %v", asked, o.DryRun))
+	}
+	return o, nil
 }
 
 // disposable pods can be evicted whatever the budgets: they serve nobody.

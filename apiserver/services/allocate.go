@@ -23,20 +23,23 @@ type Allocator struct {
 	Ports     *Ports
 }
 
-// Attach makes a store of services give out and take back.
-func (a *Allocator) Attach(s *genericregistry.Store) {
+// Attach makes a store of services give out and take back, and the further
+// stores, those of subresources, take back: an object may go by any of them.
+func (a *Allocator) Attach(s *genericregistry.Store, further ...*genericregistry.Store) {
 	s.BeginCreate = func(ctx context.Context, obj runtime.Object, o *metav1.CreateOptions) (genericregistry.FinishFunc, error) {
 		return a.begin(ctx, obj.(*corev1.Service), nil, len(o.DryRun) > 0)
 	}
 	s.BeginUpdate = func(ctx context.Context, obj, old runtime.Object, o *metav1.UpdateOptions) (genericregistry.FinishFunc, error) {
 		return a.begin(ctx, obj.(*corev1.Service), old.(*corev1.Service), len(o.DryRun) > 0)
 	}
-	s.AfterDelete = func(obj runtime.Object, o *metav1.DeleteOptions) {
-		svc := obj.(*corev1.Service)
-		if o != nil && len(o.DryRun) > 0 {
-			return
+	for _, s := range append(further, s) {
+		s.AfterDelete = func(obj runtime.Object, o *metav1.DeleteOptions) {
+			svc := obj.(*corev1.Service)
+			if o != nil && len(o.DryRun) > 0 {
+				return
+			}
+			a.release(context.Background(), svc, held(svc))
 		}
-		a.release(context.Background(), svc, held(svc))
 	}
 }
 
@@ -103,7 +106,10 @@ func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bo
 	if old != nil {
 		inherit(s, old)
 	}
-	t := &turn{Allocator: a, owner: s.Namespace + "/" + s.Name, had: before, dryRun: dryRun}
+	if dryRun {
+		a = a.rehearsal()
+	}
+	t := &turn{Allocator: a, owner: s.Namespace + "/" + s.Name, had: before}
 	if err := t.fill(ctx, s); err != nil {
 		a.release(context.WithoutCancel(ctx), s, t.taken)
 		return nil, err
@@ -111,9 +117,6 @@ func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bo
 	after := held(s)
 	return func(ctx context.Context, success bool) {
 		ctx = context.WithoutCancel(ctx)
-		if dryRun {
-			return
-		}
 		if !success {
 			a.release(ctx, s, t.taken)
 			return
@@ -190,10 +193,9 @@ func dropSameNodePorts(s, old *corev1.Service) {
 // turn fills in one service.
 type turn struct {
 	*Allocator
-	owner  string
-	had    holding
-	taken  holding // in this turn
-	dryRun bool
+	owner string
+	had   holding
+	taken holding // in this turn
 }
 
 func (t *turn) fill(ctx context.Context, s *corev1.Service) error {
@@ -257,16 +259,13 @@ func (t *turn) fillAddresses(ctx context.Context, s *corev1.Service) error {
 		r := t.rangeOf(f)
 		if i < len(s.Spec.ClusterIPs) && s.Spec.ClusterIPs[i] != "" {
 			ip := s.Spec.ClusterIPs[i]
-			if slices.Contains(t.had.addresses, ip) || t.dryRun {
+			if slices.Contains(t.had.addresses, ip) {
 				continue
 			}
 			if err := r.Claim(ctx, ip, t.owner); err != nil {
 				return invalid(s, field.Invalid(field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", ip, err)))
 			}
 			t.taken.addresses = append(t.taken.addresses, ip)
-			continue
-		}
-		if t.dryRun {
 			continue
 		}
 		ip, err := r.Next(ctx, t.owner)
@@ -292,7 +291,7 @@ func (t *turn) fillPorts(ctx context.Context, s *corev1.Service) error {
 		mine[p] = true
 	}
 	claim := func(path *field.Path, port int32) error {
-		if mine[port] || t.dryRun {
+		if mine[port] {
 			return nil
 		}
 		if err := t.Ports.Claim(ctx, port, t.owner); err != nil {
@@ -303,9 +302,6 @@ func (t *turn) fillPorts(ctx context.Context, s *corev1.Service) error {
 		return nil
 	}
 	next := func() (int32, error) {
-		if t.dryRun {
-			return 0, nil
-		}
 		port, err := t.Ports.Next(ctx, t.owner, mine)
 		if err != nil {
 			return 0, apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: %w", err))

@@ -169,3 +169,38 @@ func (p *Ports) Next(ctx context.Context, owner string, avoid map[int32]bool) (i
 func (p *Ports) Release(ctx context.Context, port int32, owner string) error {
 	return p.claims.Release(ctx, strconv.Itoa(int(port)), owner)
 }
+
+// rehearsal gives out what the allocator would, and nobody has it then: what a
+// dry run answers with.
+func (a *Allocator) rehearsal() *Allocator {
+	out := &Allocator{Ports: &Ports{a.Ports.ports, &rehearsed{Claims: a.Ports.claims}}}
+	for _, r := range a.Addresses {
+		out.Addresses = append(out.Addresses, &Addresses{r.prefix, &rehearsed{Claims: r.claims}})
+	}
+	return out
+}
+
+// rehearsed are claims that are not written.
+type rehearsed struct {
+	Claims
+	taken map[string]string
+}
+
+// Claim implements Claims.
+func (r *rehearsed) Claim(ctx context.Context, name, owner string) (bool, error) {
+	if r.taken == nil {
+		taken, err := r.List(ctx)
+		if err != nil {
+			return false, err
+		}
+		r.taken = taken
+	}
+	if holder, ok := r.taken[name]; ok {
+		return holder == owner, nil
+	}
+	r.taken[name] = owner
+	return true, nil
+}
+
+// Release implements Claims.
+func (r *rehearsed) Release(context.Context, string, string) error { return nil }

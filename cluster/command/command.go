@@ -93,7 +93,7 @@ func newRoot() *cobra.Command {
 func setLog(w io.Writer, verbosity int) {
 	set := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(set)
-	for name, value := range map[string]string{"logtostderr": "false", "alsologtostderr": "false", "stderrthreshold": "FATAL", "v": strconv.Itoa(verbosity)} {
+	for name, value := range map[string]string{"logtostderr": "false", "alsologtostderr": "false", "one_output": "true", "stderrthreshold": "FATAL", "v": strconv.Itoa(verbosity)} {
 		_ = set.Set(name, value) // flags that klog declares itself
 	}
 	klog.SetOutput(w)

@@ -77,12 +77,14 @@ type ownerPatch struct {
 type ownerPatchMeta struct {
 	UID             types.UID `json:"uid"`
 	OwnerReferences []any     `json:"ownerReferences"`
+	Finalizers      []string  `json:"finalizers,omitempty"`
 }
 
-// Adopt makes ref's object the controller of obj. It reports false when obj no
-// longer exists. obj is not changed; the returned object is as the server has it.
-func Adopt[T client.Object](ctx context.Context, c client.Client, obj T, ref metav1.OwnerReference) (T, bool, error) {
-	return patchOwner(ctx, c, obj, ref)
+// Adopt makes ref's object the controller of obj, and adds finalizers to obj
+// with the same write. It reports false when obj no longer exists. obj is not
+// changed; the returned object is as the server has it.
+func Adopt[T client.Object](ctx context.Context, c client.Client, obj T, ref metav1.OwnerReference, finalizers ...string) (T, bool, error) {
+	return patchOwner(ctx, c, obj, ref, finalizers...)
 }
 
 // Release removes the owner reference to owner from obj. It reports false when
@@ -91,9 +93,9 @@ func Release[T client.Object](ctx context.Context, c client.Client, obj T, owner
 	return patchOwner(ctx, c, obj, map[string]any{"$patch": "delete", "uid": owner})
 }
 
-func patchOwner[T client.Object](ctx context.Context, c client.Client, obj T, change any) (T, bool, error) {
+func patchOwner[T client.Object](ctx context.Context, c client.Client, obj T, change any, finalizers ...string) (T, bool, error) {
 	var none T
-	body, err := json.Marshal(ownerPatch{ownerPatchMeta{UID: obj.GetUID(), OwnerReferences: []any{change}}})
+	body, err := json.Marshal(ownerPatch{ownerPatchMeta{UID: obj.GetUID(), OwnerReferences: []any{change}, Finalizers: finalizers}})
 	if err != nil {
 		return none, false, fmt.Errorf("encode owner patch: %w", err)
 	}

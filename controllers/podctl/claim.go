@@ -15,9 +15,11 @@ import (
 
 // Claim returns the pods that belong to owner, after it has adopted those that
 // match its selector and released those that no longer do. An orphan is
-// adopted if mayAdopt says so; nil means all. Live is the server itself.
+// adopted, and given finalizers, if mayAdopt says so; nil means all. Live is
+// the server itself.
+//
 // The pods are the cache's own: they must not be changed.
-func (c Control) Claim(ctx context.Context, live client.Reader, owner client.Object, ref metav1.OwnerReference, labelSelector *metav1.LabelSelector, mayAdopt func(*corev1.Pod) bool) ([]*corev1.Pod, error) {
+func (c Control) Claim(ctx context.Context, live client.Reader, owner client.Object, ref metav1.OwnerReference, labelSelector *metav1.LabelSelector, mayAdopt func(*corev1.Pod) bool, finalizers ...string) ([]*corev1.Pod, error) {
 	selector, err := metav1.LabelSelectorAsSelector(labelSelector)
 	if err != nil {
 		// The server admits no such object, and trying again will not cure it.
@@ -53,7 +55,7 @@ func (c Control) Claim(ctx context.Context, live client.Reader, owner client.Obj
 			}
 			checked = true
 		}
-		adopted, exists, err := ownership.Adopt(ctx, c.Client, pod, ref)
+		adopted, exists, err := ownership.Adopt(ctx, c.Client, pod, ref, finalizers...)
 		if err != nil {
 			return nil, err
 		}

@@ -191,9 +191,18 @@ func (c *cluster) log() string {
 	return "skiff.log ends with:\n" + strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
 
+// inside skips a test on a machine that can't run it.
+func inside(t testing.TB) {
+	t.Helper()
+	if lacking != "" {
+		t.Skip(lacking)
+	}
+}
+
 // running gives the shared cluster, and starts it when it does not run.
 func running(t testing.TB) *cluster {
 	t.Helper()
+	inside(t)
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.up == nil {

@@ -35,22 +35,24 @@ func TestMain(m *testing.M) {
 		shared.end()
 		os.Exit(code)
 	default:
-		if why := missing(); why != "" {
-			fmt.Fprintf(os.Stderr, "SKIP: the end-to-end tests %s\n", why)
-			os.Exit(0)
+		if lacking = missing(); lacking != "" {
+			os.Exit(m.Run()) // each test says why it is skipped
 		}
 		os.Exit(report(outside()))
 	}
 }
 
+// lacking is what the machine lacks for these tests.
+var lacking string
+
 // missing says what the machine lacks; empty: nothing.
 func missing() string {
 	if os.Geteuid() != 0 {
-		return "need root"
+		return "needs root"
 	}
 	for _, program := range []string{"skiff", "skiff-kubectl", "containerd", "containerd-shim-runc-v2", "runc", "images/hello-v1.tar", "images/hello-v2.tar"} {
 		if _, err := os.Stat(filepath.Join(hostBin(), program)); err != nil {
-			return fmt.Sprintf("need %s in %s: make build", program, hostBin())
+			return fmt.Sprintf("needs %s in %s: run make build", program, hostBin())
 		}
 	}
 	return ""

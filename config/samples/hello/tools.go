@@ -9,9 +9,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,11 +23,12 @@ func fail(errOut io.Writer, tool string, err error) int {
 }
 
 func ls(args []string, _ io.Reader, out, errOut io.Writer) int {
-	long := false
+	long, all := false, false
 	var paths []string
 	for _, a := range args {
 		if strings.HasPrefix(a, "-") {
 			long = long || strings.Contains(a, "l")
+			all = all || strings.ContainsAny(a, "aA")
 			continue
 		}
 		paths = append(paths, a)
@@ -43,6 +46,9 @@ func ls(args []string, _ io.Reader, out, errOut io.Writer) int {
 			entries = []fs.DirEntry{fs.FileInfoToDirEntry(info)}
 		}
 		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".") && !all {
+				continue
+			}
 			if !long {
 				fmt.Fprintln(out, e.Name())
 				continue
@@ -107,7 +113,10 @@ func sleep(args []string, _ io.Reader, _, errOut io.Writer) int {
 		return fail(errOut, "sleep", errors.New("one argument: seconds"))
 	}
 	if args[0] == "infinity" {
-		select {}
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
+		<-stop
+		return 128 + int(syscall.SIGTERM)
 	}
 	d, err := time.ParseDuration(args[0] + "s")
 	if err != nil {
