@@ -67,11 +67,6 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.ensure(ctx, s.apiEndpoints()); err != nil {
 		return err
 	}
-	for t, ok := range s.informers.WaitForCacheSync(ctx.Done()) {
-		if !ok {
-			return fmt.Errorf("cache of %s: %w", t, context.Cause(ctx))
-		}
-	}
 	return s.waitForRoles(ctx)
 }
 

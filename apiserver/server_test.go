@@ -7,15 +7,19 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
 
+	"github.com/skiffcluster/skiff/apiserver"
+	"github.com/skiffcluster/skiff/apiserver/etcd"
 	"github.com/skiffcluster/skiff/cluster"
 	"github.com/skiffcluster/skiff/cluster/clustertest"
 )
@@ -160,3 +164,40 @@ func account(t testing.TB, k *kubernetes.Clientset, namespace string) *corev1.Se
 func pod(name string) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: named(name), Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web:1"}}}}
 }
+
+// bare is a server without a cluster around it.
+type bare struct {
+	*apiserver.Server
+	stop func() error // ends it and says what Run returned
+}
+
+// admin may do everything.
+var admin = &user.DefaultInfo{Name: "admin", Groups: []string{user.SystemPrivilegedGroup}}
+
+// start starts a bare server.
+func start(t testing.TB, c apiserver.Config) *bare {
+	t.Helper()
+	if c.Etcd.Dir == "" {
+		c.Etcd = etcd.Config{Dir: t.TempDir(), NoSync: true, Tick: 10 * time.Millisecond}
+	}
+	s, err := apiserver.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	b := &bare{s, sync.OnceValue(func() error { cancel(); return <-ended })}
+	t.Cleanup(func() { _ = b.stop() })
+	select {
+	case <-s.Ready():
+	case err := <-ended:
+		cancel()
+		t.Fatalf("ended before it was ready: %v", err)
+	case <-time.After(patience):
+		t.Fatal("not ready")
+	}
+	return b
+}
+
+func (b *bare) admin() *restclient.Config { return b.RESTConfig(admin) }

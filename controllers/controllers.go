@@ -5,10 +5,6 @@ import (
 	"strings"
 
 	ctrl "sigs.k8s.io/controller-runtime"
-
-	"github.com/skiffcluster/skiff/controllers/deployment"
-	"github.com/skiffcluster/skiff/controllers/replicaset"
-	"github.com/skiffcluster/skiff/controllers/replication"
 )
 
 // controller is one line of the list: a loop that can be switched on or off.
@@ -25,20 +21,7 @@ type controller struct {
 
 // all returns every controller of the room, workloads first.
 func all() []controller {
-	return append([]controller{
-		{"deployment-controller", "deployment", func(mgr ctrl.Manager, cfg Config) error {
-			r := &deployment.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("deployment-controller")}
-			return r.SetupWithManager(mgr)
-		}},
-		{"replicaset-controller", "replicaset", func(mgr ctrl.Manager, cfg Config) error {
-			r := &replicaset.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("replicaset-controller")}
-			return r.SetupWithManager(mgr)
-		}},
-		{"replicationcontroller-controller", "replicationcontroller", func(mgr ctrl.Manager, cfg Config) error {
-			r := &replication.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("replication-controller")}
-			return r.SetupWithManager(mgr)
-		}},
-	}, clusterControllers()...)
+	return append(workloadControllers(), clusterControllers()...)
 }
 
 // Names returns the names of all controllers, as `--controllers` takes them.

@@ -73,7 +73,7 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
 ) (storage.Interface, factory.DestroyFunc, error) {
 	v := storage.APIObjectVersioner{}
-	raw, err := etcd3.New(g.store.Client, nil, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource,
+	raw, err := etcd3.New(g.store.Client, g.store.compactor, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource,
 		identity.NewEncryptCheckTransformer(), c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, v), v)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open storage of %s: %w", c.GroupResource, err)

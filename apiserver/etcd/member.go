@@ -23,6 +23,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
+	"k8s.io/apiserver/pkg/storage/etcd3"
+	"k8s.io/utils/clock"
 )
 
 // Config says where the cluster's data is. The zero value needs a Dir or
@@ -51,9 +53,10 @@ type Store struct {
 	// Client reaches the data; in-process when the member is ours.
 	Client *kubernetes.Client
 
-	server *etcdserver.EtcdServer
-	stop   sync.Once
-	cancel context.CancelFunc
+	server    *etcdserver.EtcdServer
+	compactor compactor
+	stop      sync.Once
+	cancel    context.CancelFunc
 }
 
 const (
@@ -104,7 +107,6 @@ func Start(ctx context.Context, c Config) (*Store, error) {
 		WarningApplyDuration: 100 * time.Millisecond, WarningUnaryRequestDuration: 300 * time.Millisecond,
 		MaxLearners: 1, V2Deprecation: etcdconfig.V2DeprDefault,
 		ServerFeatureGate: features.NewDefaultServerFeatureGate(memberName, log), Metrics: "basic",
-		AutoCompactionMode: "periodic", AutoCompactionRetention: 5 * time.Minute,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open etcd data in %s: %w", c.Dir, err)
@@ -121,7 +123,7 @@ func Start(ctx context.Context, c Config) (*Store, error) {
 	client := v3client.New(server)
 	k := &kubernetes.Client{Client: client}
 	k.Kubernetes = memberReads{k}
-	return &Store{Client: k, server: server, cancel: func() { _ = client.Close() }}, nil
+	return open(&Store{Client: k, server: server, cancel: func() { _ = client.Close() }}), nil
 }
 
 // newServer turns etcd's panics on unreadable data into errors.
@@ -176,12 +178,30 @@ func dial(c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", strings.Join(c.Servers, ","), err)
 	}
-	return &Store{Client: client, cancel: func() { _ = client.Close() }}, nil
+	return open(&Store{Client: client, cancel: func() { _ = client.Close() }}), nil
+}
+
+// compactor forgets old versions of objects and says which are forgotten.
+type compactor interface {
+	etcd3.Compactor
+	Stop()
+}
+
+// keepVersions is how long old versions can be read and watched from
+// (--etcd-compaction-interval).
+const keepVersions = 5 * time.Minute
+
+// open begins what goes on beside a store that is served. Several API servers
+// over one etcd agree on who compacts by a key.
+func open(s *Store) *Store {
+	s.compactor = etcd3.NewCompactor(s.Client.Client, keepVersions, clock.RealClock{}, nil)
+	return s
 }
 
 // Stop closes the data. It may be called more than once.
 func (s *Store) Stop() {
 	s.stop.Do(func() {
+		s.compactor.Stop()
 		s.cancel()
 		if s.server != nil {
 			s.server.Stop()

@@ -83,6 +83,8 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 		return bad("--nodes %d: a cluster has at least one node", o.nodes)
 	case o.runtime != "containerd" && o.runtime != "simulated":
 		return bad("--runtime %q: there are containerd and simulated", o.runtime)
+	case o.proxyMode != "" && o.proxyMode != string(proxier.ModeIPVS) && o.proxyMode != string(proxier.ModeNFTables):
+		return bad("--proxy-mode %q: there are ipvs and nftables", o.proxyMode)
 	case o.runtime == "containerd" && o.nodes > 1:
 		return bad("--nodes %d: several nodes on one machine need --runtime simulated", o.nodes)
 	case o.runtime == "containerd" && os.Geteuid() != 0:

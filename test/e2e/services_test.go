@@ -33,7 +33,7 @@ func TestServices(t *testing.T) {
 		reachesAll(t, k, pods[0].Name, "http://back/", pods)
 	})
 	t.Run("a name that does not exist is not found", func(t *testing.T) {
-		contains(t, "wget", k.fails(t, "exec", "deploy/front", "--", "wget", "http://nobody/"), "no such host")
+		contains(t, "wget", k.fails(t, "exec", "deploy/front", "--", "wget", "http://nobody.default.svc.cluster.local./"), "no such host")
 	})
 	t.Run("a headless service's name has each pod's address", func(t *testing.T) {
 		k.run(t, "expose", "deployment", "back", "--name=each", "--cluster-ip=None", "--port=8080")

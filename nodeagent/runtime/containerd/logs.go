@@ -119,6 +119,16 @@ func (l *copier) open(dir string, c *container) (outputs, error) {
 			return outputs{}, fmt.Errorf("make stdin: %w", err)
 		}
 	}
+	if c.LogPath != "" {
+		// A container that writes nothing has an empty log, not none.
+		log, err := logs.Open(c.LogPath, l.rotation)
+		if err != nil {
+			return outputs{}, err
+		}
+		if err := log.Close(); err != nil {
+			return outputs{}, fmt.Errorf("make log: %w", err)
+		}
+	}
 	return paths, l.resume(dir, c)
 }
 

@@ -1,0 +1,39 @@
+package apiserver
+
+import (
+	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/skiffcluster/skiff/apiserver/etcd"
+)
+
+// Compact forgets all versions but the last, as happens by itself with time.
+func (s *Server) Compact(ctx context.Context) error {
+	r, err := s.store.Client.KV.Get(ctx, "none")
+	if err != nil {
+		return err
+	}
+	_, err = s.store.Client.Compact(ctx, r.Header.Revision, clientv3.WithCompactPhysical())
+	return err
+}
+
+// Revision is that of the last write.
+func (s *Server) Revision(ctx context.Context) (int64, error) {
+	r, err := s.store.Client.KV.Get(ctx, "none")
+	if err != nil {
+		return 0, err
+	}
+	return r.Header.Revision, nil
+}
+
+// Claimed are the addresses and ports that services have.
+func (s *Server) Claimed(ctx context.Context, kind string) (map[string]string, error) {
+	return s.store.Claims(kind).List(ctx)
+}
+
+// StopEtcd stops the data under the server.
+func (s *Server) StopEtcd() { s.store.Stop() }
+
+// Store is the server's data.
+func (s *Server) Store() *etcd.Store { return s.store }

@@ -1,0 +1,42 @@
+package controllers
+
+import (
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/skiffcluster/skiff/controllers/deployment"
+	"github.com/skiffcluster/skiff/controllers/job"
+	"github.com/skiffcluster/skiff/controllers/replicaset"
+	"github.com/skiffcluster/skiff/controllers/replication"
+	"github.com/skiffcluster/skiff/controllers/ttlafterfinished"
+)
+
+// workloadControllers are those that own pods, and what pods come from.
+func workloadControllers() []controller {
+	return []controller{
+		{"deployment-controller", "deployment", setUpDeployment},
+		{"replicaset-controller", "replicaset", setUpReplicaSet},
+		{"replicationcontroller-controller", "replicationcontroller", setUpReplication},
+		{"job-controller", "job", setUpJob},
+		{"ttl-after-finished-controller", "ttl-after-finished", setUpTTLAfterFinished},
+	}
+}
+
+func setUpDeployment(mgr ctrl.Manager, cfg Config) error {
+	return (&deployment.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("deployment-controller")}).SetupWithManager(mgr)
+}
+
+func setUpReplicaSet(mgr ctrl.Manager, cfg Config) error {
+	return (&replicaset.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("replicaset-controller")}).SetupWithManager(mgr)
+}
+
+func setUpReplication(mgr ctrl.Manager, cfg Config) error {
+	return (&replication.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("replication-controller")}).SetupWithManager(mgr)
+}
+
+func setUpJob(mgr ctrl.Manager, cfg Config) error {
+	return (&job.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("job-controller")}).SetupWithManager(mgr)
+}
+
+func setUpTTLAfterFinished(mgr ctrl.Manager, cfg Config) error {
+	return (&ttlafterfinished.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
+}
