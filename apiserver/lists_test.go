@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/apiserver"
+	"github.com/skiffcluster/skiff/apiserver/etcd"
 	"github.com/skiffcluster/skiff/cluster/clustertest"
 )
 
@@ -115,7 +116,7 @@ func TestResourceVersionsOfLists(t *testing.T) {
 		{"exactly needs a version", metav1.ListOptions{ResourceVersionMatch: metav1.ResourceVersionMatchExact}, "", apierrors.IsInvalid},
 		{"exactly zero is nothing", metav1.ListOptions{ResourceVersion: "0", ResourceVersionMatch: metav1.ResourceVersionMatchExact}, "", apierrors.IsInvalid},
 		{"a match that there is not", metav1.ListOptions{ResourceVersion: "1", ResourceVersionMatch: "Nearly"}, "", apierrors.IsInvalid},
-		{"the future", metav1.ListOptions{ResourceVersion: strconv.Itoa(number + 100000), TimeoutSeconds: ptr.To[int64](1)}, "", apierrors.IsTimeout},
+		{"the future", metav1.ListOptions{ResourceVersion: strconv.Itoa(number + 100000)}, "", apierrors.IsTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, err := api.List(ctx, c.o)
@@ -135,20 +136,34 @@ func TestResourceVersionsOfLists(t *testing.T) {
 	}
 }
 
-func TestCompactedVersionsAreGone(t *testing.T) {
-	c := start(t, apiserver.Config{})
-	k, r, ctx := clientset(t, c.admin()), rawTo(t, c.admin()), t.Context()
+// aged gives a server that has forgotten its past, and a page that is older.
+func aged(t testing.TB) (*bare, *corev1.ConfigMapList) {
+	t.Helper()
+	config := apiserver.Config{Etcd: etcd.Config{Dir: t.TempDir(), NoSync: true, Tick: 10 * time.Millisecond}}
+	first := start(t, config)
+	k := clientset(t, first.admin())
 	many(t, k, 3)
-	page, err := k.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{Limit: 1})
+	page, err := k.CoreV1().ConfigMaps("default").List(t.Context(), metav1.ListOptions{Limit: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := r.get(maps + "?resourceVersion=1&resourceVersionMatch=Exact"); a.code != 200 {
-		t.Errorf("before: %d %s", a.code, a.body)
-	}
-	if err := c.Compact(t.Context()); err != nil {
+	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
+	second := start(t, config)
+	if a := rawTo(t, second.admin()).get(maps + "?resourceVersion=" + page.ResourceVersion + "&resourceVersionMatch=Exact"); a.code != 200 {
+		t.Errorf("before: %d %s", a.code, a.body)
+	}
+	makeMap(t, clientset(t, second.admin()), &corev1.ConfigMap{ObjectMeta: named("new")})
+	if err := second.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return second, page
+}
+
+func TestCompactedVersionsAreGone(t *testing.T) {
+	c, page := aged(t)
+	r := rawTo(t, c.admin())
 	a := r.get(maps + "?limit=1&continue=" + url.QueryEscape(page.Continue))
 	if s := a.status(t); a.code != 410 || s.Reason != metav1.StatusReasonExpired ||
 		!strings.HasPrefix(s.Message, "The provided continue parameter is too old to display a consistent list result.") || s.Continue == "" {
@@ -273,26 +288,14 @@ func TestInitialEventsEndWithABookmark(t *testing.T) {
 }
 
 func TestTooOldWatchesAreGone(t *testing.T) {
-	c := start(t, apiserver.Config{})
-	k := clientset(t, c.admin())
-	many(t, k, 2)
-	if err := c.Compact(t.Context()); err != nil {
-		t.Fatal(err)
+	c, _ := aged(t)
+	w := watchMaps(t, clientset(t, c.admin()), metav1.ListOptions{ResourceVersion: "1"})
+	e := w.next()
+	s, ok := e.Object.(*metav1.Status)
+	if e.Type != watch.Error || !ok || s.Code != 410 || s.Reason != metav1.StatusReasonExpired || !strings.HasPrefix(s.Message, "too old resource version: 1 (") {
+		t.Errorf("%s %+v", e.Type, e.Object)
 	}
-	// The watch cache of a kind begins where the server began.
-	w, err := k.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{ResourceVersion: "1"})
-	if err == nil {
-		defer w.Stop()
-		e := (&watcher{t, w}).next()
-		s, ok := e.Object.(*metav1.Status)
-		if e.Type != watch.Error || !ok || s.Code != 410 || s.Reason != metav1.StatusReasonExpired {
-			t.Errorf("%s %+v", e.Type, e.Object)
-		}
-		return
-	}
-	if !apierrors.IsResourceExpired(err) {
-		t.Errorf("%v", err)
-	}
+	w.expect("CLOSED")
 }
 
 func TestWatchesEndWithTheirClient(t *testing.T) {

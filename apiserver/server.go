@@ -33,7 +33,6 @@ import (
 	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/util/compatibility"
-	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
@@ -46,6 +45,7 @@ import (
 	"github.com/skiffcluster/skiff/apiserver/auth"
 	"github.com/skiffcluster/skiff/apiserver/crd"
 	"github.com/skiffcluster/skiff/apiserver/etcd"
+	"github.com/skiffcluster/skiff/apiserver/expressions"
 	"github.com/skiffcluster/skiff/apiserver/inprocess"
 	"github.com/skiffcluster/skiff/apiserver/openapi"
 	"github.com/skiffcluster/skiff/apiserver/registry"
@@ -70,6 +70,7 @@ type Server struct {
 	allocator *services.Allocator
 	crd       *crd.Server
 	documents *handler3.OpenAPIService
+	presences []*presence
 	ready     chan struct{}
 
 	tokenAuthenticator authenticator.Token
@@ -138,7 +139,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	cfg.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
-	if s.crd, err = crd.New(ctx, *cfg, s.store, webhook.NewDefaultServiceResolver()); err != nil {
+	if s.crd, err = crd.New(ctx, *cfg, s.store, resolver{objects{s}}); err != nil {
 		return err
 	}
 	if s.generic, err = cfg.Complete(s.informers).New("skiff", s.crd.GenericAPIServer); err != nil {
@@ -211,6 +212,7 @@ func (s *Server) openResource(t *types, k *api.Kind, getter generic.RESTOptionsG
 	} else if existing := s.resources[k.GVR.GroupResource()]; existing != nil {
 		from = existing // a further version
 	}
+	expressions.Attach(k)
 	r, err := registry.New(t.scheme, k, getter, from)
 	if err != nil {
 		return err
@@ -286,7 +288,8 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 		return nil, err
 	}
 	c.AdmissionControl, err = admission.New(admission.Config{
-		Objects: objects{s}, Client: s.client, Informers: s.informers,
+		Objects: objects{s}, Client: s.client, Informers: s.informers, REST: c.LoopbackClientConfig,
+		Authorizer: c.Authorization.Authorizer, Services: resolver{objects{s}}, Presence: s.presenceOf, Stop: s.closing.Done(),
 		Enable: s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins,
 	})
 	return c, err
@@ -392,6 +395,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var group sync.WaitGroup
 	s.informers.Start(ctx.Done())
+	for _, p := range s.presences {
+		group.Go(func() { s.watchPresence(ctx, p) })
+	}
 	group.Go(func() {
 		if err := s.crd.Run(ctx, s.generic, s.documents); err != nil {
 			cancel(err)

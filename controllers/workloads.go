@@ -3,6 +3,7 @@ package controllers
 import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/skiffcluster/skiff/controllers/daemonset"
 	"github.com/skiffcluster/skiff/controllers/deployment"
 	"github.com/skiffcluster/skiff/controllers/job"
 	"github.com/skiffcluster/skiff/controllers/replicaset"
@@ -16,6 +17,7 @@ func workloadControllers() []controller {
 		{"deployment-controller", "deployment", setUpDeployment},
 		{"replicaset-controller", "replicaset", setUpReplicaSet},
 		{"replicationcontroller-controller", "replicationcontroller", setUpReplication},
+		{"daemonset-controller", "daemonset", setUpDaemonSet},
 		{"job-controller", "job", setUpJob},
 		{"ttl-after-finished-controller", "ttl-after-finished", setUpTTLAfterFinished},
 	}
@@ -31,6 +33,10 @@ func setUpReplicaSet(mgr ctrl.Manager, cfg Config) error {
 
 func setUpReplication(mgr ctrl.Manager, cfg Config) error {
 	return (&replication.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("replication-controller")}).SetupWithManager(mgr)
+}
+
+func setUpDaemonSet(mgr ctrl.Manager, cfg Config) error {
+	return (&daemonset.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("daemonset-controller")}).SetupWithManager(mgr)
 }
 
 func setUpJob(mgr ctrl.Manager, cfg Config) error {

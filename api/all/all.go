@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/admissionregistration"
 	"github.com/skiffcluster/skiff/api/apps"
 	"github.com/skiffcluster/skiff/api/batch"
 	"github.com/skiffcluster/skiff/api/coordination"
@@ -22,6 +23,7 @@ import (
 func Kinds() []*api.Kind {
 	return slices.Concat(
 		core.Kinds(),
+		admissionregistration.Kinds(),
 		apps.Kinds(),
 		batch.Kinds(),
 		coordination.Kinds(),

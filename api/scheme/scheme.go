@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -36,6 +37,7 @@ import (
 // and reviews too, which are no kinds of their own.
 var groups = runtime.NewSchemeBuilder(
 	corev1.AddToScheme,
+	admissionregistrationv1.AddToScheme,
 	appsv1.AddToScheme,
 	authenticationv1.AddToScheme,
 	authorizationv1.AddToScheme,

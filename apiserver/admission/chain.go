@@ -6,13 +6,20 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	restclient "k8s.io/client-go/rest"
 )
 
 // Objects reads what the plugins need.
@@ -21,6 +28,12 @@ type Objects interface {
 	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
 	PriorityClass(ctx context.Context, name string) (*schedulingv1.PriorityClass, error)
 	PriorityClasses(ctx context.Context) ([]schedulingv1.PriorityClass, error)
+	Namespace(ctx context.Context, name string) (*corev1.Namespace, error)
+	Pods(ctx context.Context, namespace string) ([]corev1.Pod, error)
+	LimitRanges(ctx context.Context, namespace string) ([]corev1.LimitRange, error)
+	RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error)
+	StorageClasses(ctx context.Context) ([]storagev1.StorageClass, error)
+	IngressClasses(ctx context.Context) ([]networkingv1.IngressClass, error)
 }
 
 // Config says which plugins run.
@@ -28,6 +41,16 @@ type Config struct {
 	Objects   Objects
 	Client    kubernetes.Interface
 	Informers informers.SharedInformerFactory
+	// REST is the server as its own client, for kinds that Client does not
+	// know.
+	REST       *restclient.Config
+	Authorizer authorizer.UnconditionalAuthorizer
+	// Services says where a service is, for webhooks in the cluster.
+	Services webhook.ServiceResolver
+	// Presence says whether a resource has objects.
+	Presence func(schema.GroupResource) Presence
+	// Stop ends what plugins run in the background.
+	Stop <-chan struct{}
 	// Enable and Disable change the default set, as --enable-admission-plugins
 	// and --disable-admission-plugins.
 	Enable, Disable []string
@@ -37,16 +60,33 @@ type Config struct {
 type plugin struct {
 	name string
 	make func(Config) (admission.Interface, error)
+	off  bool // unless it is enabled
 }
 
-// plugins in the order in which they run.
+// plugins in the order in which they run, which is kube-apiserver's.
 var plugins = []plugin{
-	{lifecycle.PluginName, newLifecycle},
-	{"ServiceAccount", func(c Config) (admission.Interface, error) { return &serviceAccount{c.Objects}, nil }},
-	{"NodeRestriction", func(c Config) (admission.Interface, error) { return &nodeRestriction{c.Objects}, nil }},
-	{"TaintNodesByCondition", func(Config) (admission.Interface, error) { return taintNodes{}, nil }},
-	{"Priority", func(c Config) (admission.Interface, error) { return &priority{c.Objects}, nil }},
-	{"DefaultTolerationSeconds", func(Config) (admission.Interface, error) { return tolerationSeconds{}, nil }},
+	{name: lifecycle.PluginName, make: newLifecycle},
+	{name: "LimitRanger", make: func(c Config) (admission.Interface, error) { return &limitRanger{c.Objects}, nil }},
+	{name: "ServiceAccount", make: func(c Config) (admission.Interface, error) { return &serviceAccount{c.Objects}, nil }},
+	{name: "NodeRestriction", make: func(c Config) (admission.Interface, error) { return &nodeRestriction{c.Objects}, nil }},
+	{name: "TaintNodesByCondition", make: func(Config) (admission.Interface, error) { return taintNodes{}, nil }},
+	{name: "PodSecurity", make: newPodSecurity},
+	{name: "Priority", make: func(c Config) (admission.Interface, error) { return &priority{c.Objects}, nil }},
+	{name: "DefaultTolerationSeconds", make: func(Config) (admission.Interface, error) { return tolerationSeconds{}, nil }},
+	{name: "DefaultStorageClass", make: func(c Config) (admission.Interface, error) { return storageClass{c.Objects}, nil }},
+	// Off until controllers remove the finalizers that it adds.
+	{name: "StorageObjectInUseProtection", make: func(Config) (admission.Interface, error) { return inUse{}, nil }, off: true},
+	{name: "PersistentVolumeClaimResize", make: func(c Config) (admission.Interface, error) { return claimResize{c.Objects}, nil }},
+	{name: "RuntimeClass", make: func(c Config) (admission.Interface, error) { return runtimeClass{c.Objects}, nil }},
+	{name: "CertificateApproval", make: func(c Config) (admission.Interface, error) { return certificateApproval{c.Authorizer}, nil }},
+	{name: "CertificateSigning", make: func(c Config) (admission.Interface, error) { return certificateSigning{c.Authorizer}, nil }},
+	{name: "CertificateSubjectRestriction", make: func(Config) (admission.Interface, error) { return certificateSubject{}, nil }},
+	{name: "DefaultIngressClass", make: func(c Config) (admission.Interface, error) { return ingressClass{c.Objects}, nil }},
+	{name: "MutatingAdmissionPolicy", make: newMutatingPolicy},
+	{name: "MutatingAdmissionWebhook", make: newMutatingWebhook},
+	{name: "ValidatingAdmissionPolicy", make: newValidatingPolicy},
+	{name: "ValidatingAdmissionWebhook", make: newValidatingWebhook},
+	{name: "ResourceQuota", make: newQuota},
 }
 
 // Names are the plugins that there are.
@@ -69,7 +109,7 @@ func New(c Config) (admission.Interface, error) {
 	}
 	var chain []admission.Interface
 	for _, p := range plugins {
-		if slices.Contains(c.Disable, p.name) {
+		if slices.Contains(c.Disable, p.name) || p.off && !slices.Contains(c.Enable, p.name) {
 			continue
 		}
 		h, err := p.make(c)
@@ -78,7 +118,37 @@ func New(c Config) (admission.Interface, error) {
 		}
 		chain = append(chain, h)
 	}
-	return admission.NewChainHandler(chain...), nil
+	return again{admission.NewChainHandler(chain...)}, nil
+}
+
+// again runs the changing plugins a second time when one of them changed an
+// object after others that want to see its last form.
+type again struct{ chain admission.Interface }
+
+func (r again) Handles(op admission.Operation) bool { return r.chain.Handles(op) }
+
+// Admit implements admission.MutationInterface.
+func (r again) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	m, ok := r.chain.(admission.MutationInterface)
+	if !ok {
+		return nil
+	}
+	if err := m.Admit(ctx, a, o); err != nil {
+		return err
+	}
+	if re := a.GetReinvocationContext(); re.ShouldReinvoke() {
+		re.SetIsReinvoke()
+		return m.Admit(ctx, a, o)
+	}
+	return nil
+}
+
+// Validate implements admission.ValidationInterface.
+func (r again) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if v, ok := r.chain.(admission.ValidationInterface); ok {
+		return v.Validate(ctx, a, o)
+	}
+	return nil
 }
 
 // newLifecycle refuses objects in namespaces that do not exist or that end,

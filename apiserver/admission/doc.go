@@ -6,6 +6,10 @@
 // (https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/);
 // chain.go lists them in order.
 //
-// Reads namespaces, service accounts, priority classes and pods. Writes
-// nothing of its own: it changes objects on their way to storage.
+// Plugins that act on objects of some kind (webhooks, policies, quotas) are
+// made when the first of those exists: lazy.go.
+//
+// Reads namespaces, service accounts, classes, limit ranges, quotas, pods and
+// admission's own kinds; asks webhooks. Writes the status of quotas; apart from
+// that it changes objects on their way to storage.
 package admission

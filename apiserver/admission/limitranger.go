@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -138,13 +139,13 @@ func outside(item *corev1.LimitRangeItem, requests, limits corev1.ResourceList) 
 			errs = append(errs, err)
 		}
 	}
-	for _, k := range names(item.Min) {
+	for _, k := range slices.Sorted(maps.Keys(item.Min)) {
 		add(below(item.Type, k, item.Min[k], requests, limits))
 	}
-	for _, k := range names(item.Max) {
+	for _, k := range slices.Sorted(maps.Keys(item.Max)) {
 		add(above(item.Type, k, item.Max[k], requests, limits))
 	}
-	for _, k := range names(item.MaxLimitRequestRatio) {
+	for _, k := range slices.Sorted(maps.Keys(item.MaxLimitRequestRatio)) {
 		add(apart(item.Type, k, item.MaxLimitRequestRatio[k], requests, limits))
 	}
 	return errs
@@ -155,12 +156,12 @@ func claimOutside(claim *corev1.PersistentVolumeClaim, item *corev1.LimitRangeIt
 		return nil
 	}
 	requests := claim.Spec.Resources.Requests
-	for _, k := range names(item.Min) {
+	for _, k := range slices.Sorted(maps.Keys(item.Min)) {
 		if err := below(item.Type, k, item.Min[k], requests, nil); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	for _, k := range names(item.Max) {
+	for _, k := range slices.Sorted(maps.Keys(item.Max)) {
 		limit, request := item.Max[k], requests[k]
 		if _, ok := requests[k]; !ok {
 			errs = append(errs, fmt.Errorf("maximum %s usage per %s is %s.  No request is specified", k, item.Type, limit.String()))
@@ -169,15 +170,6 @@ func claimOutside(claim *corev1.PersistentVolumeClaim, item *corev1.LimitRangeIt
 		}
 	}
 	return errs
-}
-
-func names(list corev1.ResourceList) []corev1.ResourceName {
-	var out []corev1.ResourceName
-	for k := range list {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
 }
 
 func below(typ corev1.LimitType, name corev1.ResourceName, least resource.Quantity, requests, limits corev1.ResourceList) error {

@@ -85,8 +85,12 @@ func (s *Server) Run(ctx context.Context, front *genericapiserver.GenericAPIServ
 		return fmt.Errorf("follow definitions: %w", err)
 	}
 	s.Informers.Start(ctx.Done())
+	defer s.Informers.Shutdown()
+	// The library's controller calls it an error to end before this.
+	if err := s.Synced(ctx); err != nil {
+		return err
+	}
 	openapiv3.NewController(definitions).Run(documents, ctx.Done())
-	s.Informers.Shutdown()
 	return nil
 }
 

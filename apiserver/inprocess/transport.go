@@ -28,9 +28,12 @@ var ErrClosed = errors.New("the API server in this process is not running")
 // requests until Serve.
 type Transport struct {
 	handler atomic.Pointer[http.Handler]
-	streams sync.WaitGroup
 	closing context.Context
 	close   context.CancelFunc
+
+	mu       sync.RWMutex // guards closed, not the requests
+	closed   bool
+	requests sync.WaitGroup
 }
 
 // New gives a Transport that refuses requests until Serve.
@@ -42,11 +45,25 @@ func New() *Transport {
 // Serve makes the handler answer from now on.
 func (t *Transport) Serve(h http.Handler) { t.handler.Store(&h) }
 
-// Close ends all streams, waits for them and refuses further requests.
+// Close refuses further requests, ends those under way and waits for them.
 func (t *Transport) Close() {
-	t.handler.Store(nil)
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
 	t.close()
-	t.streams.Wait()
+	t.requests.Wait()
+}
+
+// enter counts a request that begins; it must call t.requests.Done.
+func (t *Transport) enter() (http.Handler, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	h := t.handler.Load()
+	if h == nil || t.closed {
+		return nil, ErrClosed
+	}
+	t.requests.Add(1)
+	return *h, nil
 }
 
 // As gives a transport whose requests come from u: there is no connection
@@ -72,30 +89,37 @@ func (i identified) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	h := t.handler.Load()
-	if h == nil {
-		return nil, ErrClosed
+	body := r.Body
+	if body == nil {
+		body = http.NoBody
 	}
 	if err := r.Context().Err(); err != nil {
+		_ = body.Close()
+		return nil, err
+	}
+	h, err := t.enter()
+	if err != nil {
+		_ = body.Close()
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	in := r.Clone(ctx)
+	in.Body = body
 	in.RequestURI = r.URL.RequestURI()
 	in.RemoteAddr = "127.0.0.1:0"
 	in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/2.0", 2, 0
 	if in.Host == "" {
 		in.Host = r.URL.Host
 	}
-	if in.Body == nil {
-		in.Body = http.NoBody
-	}
+	stop := context.AfterFunc(t.closing, cancel)
 	if streams(r) {
-		return t.stream(*h, in, cancel)
+		return t.stream(r.Context(), h, in, func() { stop(); cancel() })
 	}
+	defer t.requests.Done()
 	defer cancel()
+	defer stop()
 	w := &buffer{header: http.Header{}}
-	if err := serve(*h, w, in); err != nil {
+	if err := serve(h, w, in); err != nil {
 		return nil, err
 	}
 	if err := r.Context().Err(); err != nil {
@@ -116,6 +140,7 @@ func streams(r *http.Request) bool {
 // becomes an error.
 func serve(h http.Handler, w http.ResponseWriter, r *http.Request) (err error) {
 	defer func() {
+		_ = r.Body.Close()
 		if p := recover(); p != nil {
 			err = fmt.Errorf("request aborted: %v", p)
 		}
@@ -131,25 +156,39 @@ func response(r *http.Request, code int, h http.Header, body io.ReadCloser, leng
 	}
 }
 
-func (t *Transport) stream(h http.Handler, r *http.Request, cancel context.CancelFunc) (*http.Response, error) {
+// stream runs the handler beside the caller, whose context is asked, until
+// there is an answer's header or none will come.
+func (t *Transport) stream(asked context.Context, h http.Handler, r *http.Request, cancel context.CancelFunc) (*http.Response, error) {
 	p := &pipe{header: http.Header{}, started: make(chan struct{}), cancel: cancel}
 	p.wake = sync.NewCond(&p.mu)
-	stopClosing := context.AfterFunc(t.closing, cancel)
+	aborted := make(chan error, 1)
 	stopReading := context.AfterFunc(r.Context(), p.abort)
-	t.streams.Go(func() {
-		err := serve(h, p, r)
+	go func() {
+		defer t.requests.Done()
+		defer cancel()
+		defer stopReading()
+		if err := serve(h, p, r); err != nil {
+			aborted <- err // before the end of reading, which it is the reason of
+			p.finish(err)
+			return
+		}
 		p.WriteHeader(http.StatusOK)
-		p.finish(err)
-		stopClosing()
-		stopReading()
-		cancel()
-	})
+		p.finish(io.EOF)
+	}()
 	select {
 	case <-p.started:
-		return response(r, p.code, p.sent, p, -1), nil
-	case <-r.Context().Done():
-		return nil, context.Cause(r.Context())
+	case err := <-aborted:
+		select {
+		case <-p.started:
+		default:
+			return nil, err
+		}
+	case <-asked.Done():
+		p.abort()
+		cancel()
+		return nil, context.Cause(asked)
 	}
+	return response(r, p.code, p.sent, p, -1), nil
 }
 
 // buffer collects an answer that ends.
@@ -263,9 +302,6 @@ func (p *pipe) abort() {
 
 func (p *pipe) finish(err error) {
 	p.mu.Lock()
-	if err == nil {
-		err = io.EOF
-	}
 	p.err = err
 	p.wake.Broadcast()
 	p.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/big"
 	"math/rand/v2"
 	"net/netip"
@@ -68,14 +69,7 @@ func (a *Addresses) Next(ctx context.Context, owner string) (string, error) {
 	if size < 1 {
 		return "", errFull
 	}
-	lower := staticBand(size)
-	begin := lower + rand.Int64N(max(size-lower, 1)) //nolint:gosec // an address is no secret
-	for i := range size {
-		// Once round the range from where we began: the upper part first.
-		offset := begin + i
-		if offset >= size {
-			offset -= size
-		}
+	for offset := range upperFirst(size) {
 		ip := a.at(offset + 1)
 		ok, err := a.claims.Claim(ctx, ip.String(), owner)
 		if err != nil {
@@ -104,6 +98,26 @@ func (a *Addresses) size() int64 {
 		n-- // broadcast
 	}
 	return n
+}
+
+// upperFirst gives the numbers below size: those above the static band, from
+// any of them once round, then those in it.
+func upperFirst(size int64) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		lower := staticBand(size)
+		upper := size - lower
+		begin := rand.Int64N(upper) //nolint:gosec // an address is no secret
+		for i := range upper {
+			if !yield(lower + (begin+i)%upper) {
+				return
+			}
+		}
+		for i := range lower {
+			if !yield(i) {
+				return
+			}
+		}
+	}
 }
 
 // staticBand is min(max(16, size/16), 256) (KEP-3070).
@@ -147,10 +161,8 @@ func (p *Ports) Claim(ctx context.Context, port int32, owner string) error {
 
 // Next takes any port but those in avoid, which the owner has already.
 func (p *Ports) Next(ctx context.Context, owner string, avoid map[int32]bool) (int32, error) {
-	lower := int(staticBand(int64(p.ports.Size)))
-	begin := lower + rand.IntN(max(p.ports.Size-lower, 1)) //nolint:gosec // a port is no secret
-	for i := range p.ports.Size {
-		port := int32(p.ports.Base + (begin+i)%p.ports.Size)
+	for offset := range upperFirst(int64(p.ports.Size)) {
+		port := int32(p.ports.Base) + int32(offset) //nolint:gosec // a port is below 65536
 		if avoid[port] {
 			continue
 		}

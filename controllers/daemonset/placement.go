@@ -70,7 +70,7 @@ func withTolerations(spec *corev1.PodSpec) []corev1.Toleration {
 	tolerations := slices.Clone(spec.Tolerations)
 	for _, each := range added {
 		toleration := corev1.Toleration{Key: each.key, Operator: corev1.TolerationOpExists, Effect: each.effect}
-		if at := slices.IndexFunc(tolerations, toleration.MatchToleration); at >= 0 {
+		if at := slices.IndexFunc(tolerations, func(t corev1.Toleration) bool { return t.MatchToleration(&toleration) }); at >= 0 {
 			tolerations[at] = toleration // without the time that it may have
 			continue
 		}

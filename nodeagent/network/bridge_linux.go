@@ -132,6 +132,14 @@ func (b *Bridge) ensureBridge(cidrs []netip.Prefix, mtu int) (netlink.Link, erro
 	if link.Type() != "bridge" {
 		return nil, fmt.Errorf("link %s is no bridge but of type %s: remove or rename it", b.cfg.Name, link.Type())
 	}
+	// A bridge without an address of its own takes the lowest of its ports':
+	// each pod that comes or goes could change it, and the others would send to
+	// the old one until their neighbour entry ends.
+	if len(cidrs) > 0 {
+		if err := b.nl.LinkSetHardwareAddr(link, hardwareAddr(cidrs[0])); err != nil {
+			return nil, fmt.Errorf("set hardware address of bridge %s: %w", b.cfg.Name, err)
+		}
+	}
 	want := map[string]bool{}
 	for _, c := range cidrs {
 		addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(gateway(c), c.Bits()))}
@@ -156,6 +164,13 @@ func (b *Bridge) ensureBridge(cidrs []netip.Prefix, mtu int) (netlink.Link, erro
 		return nil, fmt.Errorf("set bridge %s up: %w", b.cfg.Name, err)
 	}
 	return link, nil
+}
+
+// hardwareAddr is the bridge's, the same after every start: 0a:58, which is
+// locally administered, and the end of the gateway's address.
+func hardwareAddr(cidr netip.Prefix) net.HardwareAddr {
+	ip := gateway(cidr).As16()
+	return append(net.HardwareAddr{0x0a, 0x58}, ip[12:]...)
 }
 
 func enableForwarding(cidrs []netip.Prefix) error {

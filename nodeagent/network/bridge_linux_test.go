@@ -314,3 +314,42 @@ func connect(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+func TestBridgeKeepsItsHardwareAddress(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		ctx := context.Background()
+		b, err := network.NewBridge(network.BridgeConfig{Dir: t.TempDir(), Name: "keeps0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if err := b.SetCIDRs(ctx, []netip.Prefix{netip.MustParsePrefix("10.67.0.0/24")}); err != nil {
+			t.Fatal(err)
+		}
+		check := func(when string) {
+			t.Helper()
+			link, err := netlink.LinkByName("keeps0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := link.Attrs().HardwareAddr.String(); got != "0a:58:0a:43:00:01" {
+				t.Errorf("%s: got %s", when, got)
+			}
+		}
+		check("without pods")
+		// Their links have random addresses: of eight, some are lower.
+		for i := range 8 {
+			id := fmt.Sprintf("pod%d", i)
+			if _, err := b.Attach(ctx, network.Pod{ID: id, NetNS: newPodNamespace(t, id)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check("with pods")
+		for i := range 8 {
+			if err := b.Detach(ctx, fmt.Sprintf("pod%d", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check("when pods have gone")
+	})
+}

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -274,7 +275,7 @@ func runToEnd(t *testing.T, k *kubectl) {
 	if code := pod.Status.ContainerStatuses[0].State.Terminated.ExitCode; code != 5 || pod.Status.ContainerStatuses[0].RestartCount != 0 {
 		t.Errorf("got exit code %d and %d restarts, want 5 and none", code, pod.Status.ContainerStatuses[0].RestartCount)
 	}
-	want(t, k.run(t, "run", "asked", "--image="+helloV1, "--restart=Never", "--rm", "--attach", "--quiet", "--command", "--", "echo", "asked and answered"), "asked and answered\n")
+	want(t, k.runWith(t, func(c *exec.Cmd) { c.Stdin = strings.NewReader("asked and answered\n") }, "run", "asked", "--image="+helloV1, "--restart=Never", "--rm", "--stdin", "--quiet", "--command", "--", "cat"), "asked and answered\n")
 }
 
 func termination(t *testing.T, k *kubectl) {

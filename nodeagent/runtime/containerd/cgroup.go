@@ -166,18 +166,27 @@ func cpuWeight(shares uint64) uint64 {
 // removePod removes a pod's cgroup in all hierarchies, with what is left below.
 func (c *cgroups) removePod(path string) error { return c.remove(path) }
 
-// removeAll removes the node's own cgroups; no container may be left.
+// removeAll removes the node's own cgroups; no container may be left. Below the
+// kernel's root they are shared with every other node of the machine: what has
+// pods in it stays.
 func (c *cgroups) removeAll() error {
-	if err := c.remove(filepath.Join(c.root, "kubepods")); err != nil {
-		return err
+	if c.root != "/" {
+		return c.remove(c.root)
 	}
-	if c.root == "/" {
-		return nil
+	var errs []error
+	for _, path := range []string{"kubepods/besteffort", "kubepods/burstable", "kubepods"} {
+		for m := range c.mounts() {
+			err := unix.Rmdir(filepath.Join(m, path))
+			if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+				errs = append(errs, fmt.Errorf("remove %s: %w", filepath.Join(m, path), err))
+			}
+		}
 	}
-	return c.remove(c.root)
+	return errors.Join(errs...)
 }
 
-func (c *cgroups) remove(path string) error {
+// mounts are where the kernel shows cgroups that this node has made.
+func (c *cgroups) mounts() map[string]bool {
 	mounts := map[string]bool{}
 	if c.unified {
 		mounts[cgroupMount] = true
@@ -188,8 +197,12 @@ func (c *cgroups) remove(path string) error {
 	if !c.unified {
 		mounts[filepath.Join(cgroupMount, "unified")] = true
 	}
+	return mounts
+}
+
+func (c *cgroups) remove(path string) error {
 	var errs []error
-	for m := range mounts {
+	for m := range c.mounts() {
 		errs = append(errs, removeCgroup(filepath.Join(m, path)))
 	}
 	return errors.Join(errs...)
