@@ -73,7 +73,7 @@ race: prepare ## Run the tests of pure and in-process code under the race detect
 	hack/race.sh
 
 e2e: build ## Run the end-to-end tests alone.
-	$(GO) test -count=1 -timeout 20m $(E2E)
+	$(GO) test -count=1 -parallel 8 -timeout 20m $(E2E)
 
 bench: build ## Measure: start, memory, throughput, latencies.
 	hack/bench.sh

@@ -131,8 +131,18 @@ func (s *Server) ensureOne(ctx context.Context, obj metav1.Object) error {
 		Namespace: obj.GetNamespace(), Name: obj.GetName(), Verb: "create",
 	})
 	shared().scheme.Default(o)
-	_, err = store.Create(ctx, o.DeepCopyObject(), rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
-	if !apierrors.IsAlreadyExists(err) {
+	_, err = store.Get(ctx, obj.GetName(), &metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, failed := store.Create(ctx, o.DeepCopyObject(), rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
+		if failed == nil {
+			return nil
+		}
+		// Another server on the same data may have been faster.
+		if _, err = store.Get(ctx, obj.GetName(), &metav1.GetOptions{}); err != nil {
+			return failed
+		}
+	}
+	if err != nil {
 		return err
 	}
 	_, _, err = store.Update(ctx, obj.GetName(), rest.DefaultUpdatedObjectInfo(nil, func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {

@@ -27,6 +27,19 @@ func (s *Server) Revision(ctx context.Context) (int64, error) {
 	return r.Header.Revision, nil
 }
 
+// Written are the keys that were written after a revision.
+func (s *Server) Written(ctx context.Context, after int64) []string {
+	r, err := s.store.Client.KV.Get(ctx, "", clientv3.WithPrefix(), clientv3.WithMinModRev(after+1), clientv3.WithKeysOnly())
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var out []string
+	for _, kv := range r.Kvs {
+		out = append(out, string(kv.Key))
+	}
+	return out
+}
+
 // Claimed are the addresses and ports that services have.
 func (s *Server) Claimed(ctx context.Context, kind string) (map[string]string, error) {
 	return s.store.Claims(kind).List(ctx)

@@ -147,6 +147,7 @@ func aged(t testing.TB) (*bare, *corev1.ConfigMapList) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	makeMap(t, k, &corev1.ConfigMap{ObjectMeta: named("between")})
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,11 @@ func (o objects) Node(ctx context.Context, name string) (*corev1.Node, error) {
 }
 
 func read[T any](ctx context.Context, store *genericregistry.Store, namespace, name string) (*T, error) {
-	ctx = request.WithNamespace(ctx, namespace)
+	// Errors name the resource of the request, which here is another's.
+	ctx = request.WithRequestInfo(request.WithNamespace(ctx, namespace), &request.RequestInfo{
+		IsResourceRequest: true, Verb: "get", Namespace: namespace, Name: name,
+		APIGroup: store.DefaultQualifiedResource.Group, Resource: store.DefaultQualifiedResource.Resource,
+	})
 	obj, err := store.Get(ctx, name, &metav1.GetOptions{ResourceVersion: "0"})
 	if apierrors.IsNotFound(err) {
 		obj, err = store.Get(ctx, name, &metav1.GetOptions{})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -153,11 +154,25 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.documents = t.spec.Serve(s.generic.Handler.NonGoRestfulMux, s.generic.Handler.NonGoRestfulMux, func() []*restful.WebService {
-		return append(s.generic.Handler.GoRestfulContainer.RegisteredWebServices(),
-			s.crd.GenericAPIServer.Handler.GoRestfulContainer.RegisteredWebServices()...)
+		all := s.generic.Handler.GoRestfulContainer.RegisteredWebServices()
+		for _, ws := range s.crd.GenericAPIServer.Handler.GoRestfulContainer.RegisteredWebServices() {
+			// Both serve /version, of which a document tells once.
+			if !slices.ContainsFunc(all, func(w *restful.WebService) bool { return w.RootPath() == ws.RootPath() }) {
+				all = append(all, ws)
+			}
+		}
+		return all
 	})
 	if err := s.addHealth(); err != nil {
 		return err
+	}
+	if s.tokens != nil {
+		configuration, keys, err := s.tokens.Discovery("https://" + cfg.ExternalAddress)
+		if err != nil {
+			return err
+		}
+		s.generic.Handler.NonGoRestfulMux.Handle(auth.OIDCPath, configuration)
+		s.generic.Handler.NonGoRestfulMux.Handle(auth.JWKSPath, keys)
 	}
 	s.serve = s.generic.PrepareRun().NonBlockingRunWithContext
 	s.transport.Serve(inProcessChain(s.generic.Handler.Director, cfg))

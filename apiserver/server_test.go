@@ -169,6 +169,7 @@ func pod(name string) *corev1.Pod {
 type bare struct {
 	*apiserver.Server
 	stop func() error // ends it and says what Run returned
+	wait func() error // waits for its end
 }
 
 // admin may do everything.
@@ -187,7 +188,8 @@ func start(t testing.TB, c apiserver.Config) *bare {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	b := &bare{s, sync.OnceValue(func() error { cancel(); return <-ended })}
+	wait := sync.OnceValue(func() error { defer cancel(); return <-ended })
+	b := &bare{s, func() error { cancel(); return wait() }, wait}
 	t.Cleanup(func() { _ = b.stop() })
 	select {
 	case <-s.Ready():

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/skiffcluster/skiff/apiserver/accounts"
 	"github.com/skiffcluster/skiff/apiserver/auth"
+	"github.com/skiffcluster/skiff/apiserver/certificates"
 	"github.com/skiffcluster/skiff/apiserver/namespaces"
 	"github.com/skiffcluster/skiff/apiserver/pods"
 	"github.com/skiffcluster/skiff/apiserver/reviews"
@@ -47,6 +49,7 @@ func (s *Server) addSubresources() error {
 	ns := s.resources[schema.GroupResource{Resource: "namespaces"}]
 	namespaces.Prepare(ns)
 	ns.Storage["namespaces/finalize"] = namespaces.New(ns.Store)
+	certificates.Prepare(s.resources[schema.GroupResource{Group: certificatesv1.GroupName, Resource: "certificatesigningrequests"}])
 	core("serviceaccounts")["serviceaccounts/token"] = &accounts.Token{Tokens: s.tokens, Objects: objects{s}}
 	escalation := auth.Escalation{Rules: s.rbac, Authorizer: s.generic.Authorizer}
 	for _, resource := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {

@@ -46,8 +46,8 @@ func nodesOf(t *testing.T, c client.Client, app string) string {
 	return strings.Join(nodes, " ")
 }
 
-// createNode creates a node without the taint of one that is not ready yet.
-func createNode(t *testing.T, c client.Client, name string) *corev1.Node {
+// readyNode creates a node without the taint of one that is not ready yet.
+func readyNode(t *testing.T, c client.Client, name string) *corev1.Node {
 	t.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	create(t, c, node)
@@ -58,7 +58,7 @@ func createNode(t *testing.T, c client.Client, name string) *corev1.Node {
 func TestDaemonSet(t *testing.T) {
 	c := start(t, "daemonset-controller")
 	for i := range 3 {
-		createNode(t, c, fmt.Sprintf("n%d", i))
+		readyNode(t, c, fmt.Sprintf("n%d", i))
 	}
 	runPods(t, c)
 
@@ -70,7 +70,7 @@ func TestDaemonSet(t *testing.T) {
 			t.Errorf("pods on %s", got)
 		}
 		hasEvent(t, c, "every", "Normal", "SuccessfulCreate", "Created pod: every-")
-		late := createNode(t, c, "n3")
+		late := readyNode(t, c, "n3")
 		daemonStatus(t, c, set, "4/4/4/4")
 		change(t, c, late, func() {
 			late.Spec.Taints = []corev1.Taint{{Key: "mine", Effect: corev1.TaintEffectNoExecute}}

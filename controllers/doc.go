@@ -8,7 +8,7 @@
 // which controllers there are, who leads, what they share.
 //
 //	Run ─▶ leader election (one Lease) ─▶ manager ─┬▶ deployment
-//	          │ lost: stop all, stand again        ├▶ replicaset, replication
+//	          │ lost: stop all, stand again        ├▶ replicaset, statefulset, job …
 //	          └ stopped: release, next one leads   └▶ node, namespace, gc …
 //
 // A standby holds no caches and no watches: it costs one small read every

@@ -3,11 +3,13 @@ package controllers
 import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/skiffcluster/skiff/controllers/cronjob"
 	"github.com/skiffcluster/skiff/controllers/daemonset"
 	"github.com/skiffcluster/skiff/controllers/deployment"
 	"github.com/skiffcluster/skiff/controllers/job"
 	"github.com/skiffcluster/skiff/controllers/replicaset"
 	"github.com/skiffcluster/skiff/controllers/replication"
+	"github.com/skiffcluster/skiff/controllers/statefulset"
 	"github.com/skiffcluster/skiff/controllers/ttlafterfinished"
 )
 
@@ -18,7 +20,9 @@ func workloadControllers() []controller {
 		{"replicaset-controller", "replicaset", setUpReplicaSet},
 		{"replicationcontroller-controller", "replicationcontroller", setUpReplication},
 		{"daemonset-controller", "daemonset", setUpDaemonSet},
+		{"statefulset-controller", "statefulset", setUpStatefulSet},
 		{"job-controller", "job", setUpJob},
+		{"cronjob-controller", "cronjob", setUpCronJob},
 		{"ttl-after-finished-controller", "ttl-after-finished", setUpTTLAfterFinished},
 	}
 }
@@ -37,6 +41,14 @@ func setUpReplication(mgr ctrl.Manager, cfg Config) error {
 
 func setUpDaemonSet(mgr ctrl.Manager, cfg Config) error {
 	return (&daemonset.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("daemonset-controller")}).SetupWithManager(mgr)
+}
+
+func setUpStatefulSet(mgr ctrl.Manager, cfg Config) error {
+	return (&statefulset.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("statefulset-controller")}).SetupWithManager(mgr)
+}
+
+func setUpCronJob(mgr ctrl.Manager, cfg Config) error {
+	return (&cronjob.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("cronjob-controller")}).SetupWithManager(mgr)
 }
 
 func setUpJob(mgr ctrl.Manager, cfg Config) error {

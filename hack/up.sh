@@ -26,7 +26,7 @@ trap 'exit 0' INT TERM
 # In a process group of its own: a Ctrl-C during kubectl's work must not end
 # the cluster twice.
 set -m
-"$bin/skiff" up --profile "$profile" > >(tee "$ready") &
+"$bin/skiff" up --profile "$profile" > >(tee -i "$ready") &
 up=$!
 set +m
 until grep -q '^Ready in' "$ready"; do
@@ -40,12 +40,12 @@ say "Loading the sample images"
 say "Applying config/samples"
 k() { "$kubectl" --context "skiff-$profile" "$@"; }
 k apply -k config/samples
-for d in front back; do k rollout status "deployment/$d" --timeout=120s; done
+for d in front back; do k rollout status "deployment/$d" --timeout=120s | tail -n 1; done
 cat <<EOF
 
 The sample application answers. In another terminal try:
 
-  export PATH=$bin:\$PATH             # kubectl is skiff-kubectl there, or use your own
+  alias kubectl=$kubectl   # where there is no kubectl
   kubectl get all -o wide
   curl $("$bin/skiff" service --profile "$profile" --url front)/ask
   kubectl logs -f deployment/back

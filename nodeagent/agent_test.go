@@ -235,7 +235,7 @@ func realNode(t *testing.T, c *clustertest.Cluster) *testNode {
 	if _, err := os.Stat(filepath.Join(bin, "containerd")); err != nil {
 		t.Skip("no containerd: run hack/containerd.sh")
 	}
-	dir, err := os.MkdirTemp("", "node") // t.TempDir is too long for a socket
+	dir, err := os.MkdirTemp("", "node") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

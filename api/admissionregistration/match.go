@@ -6,7 +6,6 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -58,7 +57,7 @@ func checkNamedRule(e *validate.Errors, r *admissionregistrationv1.NamedRuleWith
 	names := sets.New[string]()
 	for i, name := range r.ResourceNames {
 		p := fld.Child("resourceNames").Index(i)
-		e.Name(p, name, path.ValidatePathSegmentName)
+		e.Name(p, name, validate.PathSegment)
 		if names.Has(name) {
 			e.Duplicate(p, name)
 		}
@@ -173,7 +172,7 @@ func checkParamRef(e *validate.Errors, r *admissionregistrationv1.ParamRef, fld 
 	}
 	const exclusive = "name and selector are mutually exclusive"
 	if r.Name != "" {
-		e.Name(fld.Child("name"), r.Name, path.ValidatePathSegmentName)
+		e.Name(fld.Child("name"), r.Name, validate.PathSegment)
 		if r.Selector != nil {
 			e.Forbidden(fld.Child("name"), exclusive)
 		}
@@ -219,7 +218,7 @@ func policyColumn[T any](name func(*T) string) api.Column[T] {
 
 func paramRefColumn[T any](ref func(*T) *admissionregistrationv1.ParamRef) api.Column[T] {
 	return api.Column[T]{
-		Name: "ParamRef", Description: "ParamRef indicates the param resource which sets the configration param",
+		Name: "ParamRef", Description: "ParamRef indicates the param resource which sets the configuration param",
 		Value: func(obj *T) any {
 			r := ref(obj)
 			switch {

@@ -6,7 +6,9 @@ import (
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/admissionregistration"
 	"github.com/skiffcluster/skiff/api/apps"
+	"github.com/skiffcluster/skiff/api/autoscaling"
 	"github.com/skiffcluster/skiff/api/batch"
+	"github.com/skiffcluster/skiff/api/certificates"
 	"github.com/skiffcluster/skiff/api/coordination"
 	"github.com/skiffcluster/skiff/api/core"
 	"github.com/skiffcluster/skiff/api/discovery"
@@ -25,7 +27,9 @@ func Kinds() []*api.Kind {
 		core.Kinds(),
 		admissionregistration.Kinds(),
 		apps.Kinds(),
+		autoscaling.Kinds(),
 		batch.Kinds(),
+		certificates.Kinds(),
 		coordination.Kinds(),
 		discovery.Kinds(),
 		events.Kinds(),

@@ -192,7 +192,7 @@ func checkPodCIDRs(e *validate.Errors, cidrs []string, fld *field.Path) {
 	}
 	dual, err := netutils.IsDualStackCIDRStrings(cidrs)
 	if err != nil {
-		e.Internal(fld, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%v", err))
+		e.Internal(fld, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%w", err))
 	}
 	if !dual || len(cidrs) > 2 {
 		e.Invalid(fld, cidrs, "may specify no more than one CIDR for each IP family")

@@ -293,7 +293,7 @@ func (c *podStatus) checkIPs(ips, before []string, value any, p *field.Path) {
 	}
 	dual, err := netutils.IsDualStackIPStrings(ips)
 	if err != nil {
-		c.Internal(p, fmt.Errorf("failed to check for dual stack with error:%v", err))
+		c.Internal(p, fmt.Errorf("failed to check for dual stack with error:%w", err))
 	}
 	if !dual || len(ips) > 2 {
 		c.Invalid(p, value, "may specify no more than one IP for each IP family")

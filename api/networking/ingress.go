@@ -7,7 +7,6 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
@@ -229,7 +228,7 @@ func checkObjectName(e *validate.Errors, name string, fld *field.Path, missing s
 		e.Required(fld, missing)
 		return
 	}
-	e.Messages(fld, name, path.IsValidPathSegmentName(name))
+	e.Messages(fld, name, validate.PathSegment(name, false))
 }
 
 func checkServiceBackend(e *validate.Errors, s *networkingv1.IngressServiceBackend, fld *field.Path) {

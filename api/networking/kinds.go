@@ -4,5 +4,5 @@ import "github.com/skiffcluster/skiff/api"
 
 // Kinds are the kinds of the group.
 func Kinds() []*api.Kind {
-	return []*api.Kind{Ingress.Erase(), IngressClass.Erase(), NetworkPolicy.Erase()}
+	return []*api.Kind{IPAddress.Erase(), ServiceCIDR.Erase(), Ingress.Erase(), IngressClass.Erase(), NetworkPolicy.Erase()}
 }

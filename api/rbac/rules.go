@@ -5,7 +5,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
@@ -13,7 +12,7 @@ import (
 )
 
 // anyName accepts what can stand in a URL: names of roles often have colons.
-var anyName = path.ValidatePathSegmentName
+var anyName = validate.PathSegment
 
 // checkRules checks the rules of a role; those in a namespace are about
 // resources only.

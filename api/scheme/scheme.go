@@ -11,7 +11,9 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -42,7 +44,9 @@ var groups = runtime.NewSchemeBuilder(
 	authenticationv1.AddToScheme,
 	authorizationv1.AddToScheme,
 	autoscalingv1.AddToScheme,
+	autoscalingv2.AddToScheme,
 	batchv1.AddToScheme,
+	certificatesv1.AddToScheme,
 	coordinationv1.AddToScheme,
 	discoveryv1.AddToScheme,
 	eventsv1.AddToScheme,
@@ -94,6 +98,10 @@ func internalType(gvk schema.GroupVersionKind, t reflect.Type) runtime.Object {
 		return &corev1.Event{}
 	case schema.GroupKind{Group: eventsv1.GroupName, Kind: "EventList"}:
 		return &corev1.EventList{}
+	case schema.GroupKind{Group: autoscalingv2.GroupName, Kind: "HorizontalPodAutoscaler"}:
+		return &autoscalingv2.HorizontalPodAutoscaler{}
+	case schema.GroupKind{Group: autoscalingv2.GroupName, Kind: "HorizontalPodAutoscalerList"}:
+		return &autoscalingv2.HorizontalPodAutoscalerList{}
 	}
 	return reflect.New(t).Interface().(runtime.Object)
 }

@@ -80,6 +80,7 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 // until ctx ends.
 func (s *Server) Run(ctx context.Context, front *genericapiserver.GenericAPIServer, documents *handler3.OpenAPIService) error {
 	definitions := s.Informers.Apiextensions().V1().CustomResourceDefinitions()
+	front.DiscoveryGroupManager.AddGroup(describe(apiextensionsv1.GroupName, []string{apiextensionsv1.SchemeGroupVersion.Version}))
 	groups := &groups{front: front, served: map[string]map[string][]string{}}
 	if _, err := definitions.Informer().AddEventHandler(groups); err != nil {
 		return fmt.Errorf("follow definitions: %w", err)

@@ -108,7 +108,7 @@ type connect struct {
 	options func() runtime.Object
 }
 
-func (c *connect) New() runtime.Object      { return &corev1.Pod{} }
+func (c *connect) New() runtime.Object      { return c.options() }
 func (c *connect) Destroy()                 {}
 func (c *connect) ConnectMethods() []string { return []string{"GET", "POST"} }
 

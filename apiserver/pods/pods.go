@@ -67,6 +67,11 @@ type binding struct{ Deps }
 func (b *binding) New() runtime.Object { return &corev1.Binding{} }
 func (b *binding) Destroy()            {}
 
+// PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate implements
+// rest.SubresourceObjectMetaPreserver: UID and version of a binding are those
+// that the pod must have.
+func (b *binding) PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate() bool { return true }
+
 // Create implements rest.NamedCreater.
 func (b *binding) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
 	bind, ok := obj.(*corev1.Binding)

@@ -38,7 +38,7 @@ func (a *Allocator) Attach(s *genericregistry.Store, further ...*genericregistry
 			if o != nil && len(o.DryRun) > 0 {
 				return
 			}
-			a.release(context.Background(), svc, held(svc))
+			a.release(context.Background(), ownerOf(svc), held(svc))
 		}
 	}
 }
@@ -72,6 +72,10 @@ func held(s *corev1.Service) holding {
 	return h
 }
 
+// ownerOf names a service in claims, by its UID as well: a second one of the
+// same name, whose creation is about to fail, must not share the first's.
+func ownerOf(s *corev1.Service) string { return s.Namespace + "/" + s.Name + "/" + string(s.UID) }
+
 // without gives what is in h and not in other.
 func (h holding) without(other holding) holding {
 	return holding{
@@ -102,26 +106,27 @@ func wantsHealthPort(s *corev1.Service) bool {
 // when it has been stored, or could not be: one of both gives back what is
 // not held any more.
 func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bool) (genericregistry.FinishFunc, error) {
-	before := held(old)
+	before, owner := held(old), ownerOf(s)
 	if old != nil {
+		owner = ownerOf(old) // the new one may leave out its UID
 		inherit(s, old)
 	}
 	if dryRun {
 		a = a.rehearsal()
 	}
-	t := &turn{Allocator: a, owner: s.Namespace + "/" + s.Name, had: before}
+	t := &turn{Allocator: a, owner: owner, had: before}
 	if err := t.fill(ctx, s); err != nil {
-		a.release(context.WithoutCancel(ctx), s, t.taken)
+		a.release(context.WithoutCancel(ctx), owner, t.taken)
 		return nil, err
 	}
 	after := held(s)
 	return func(ctx context.Context, success bool) {
 		ctx = context.WithoutCancel(ctx)
 		if !success {
-			a.release(ctx, s, t.taken)
+			a.release(ctx, owner, t.taken)
 			return
 		}
-		a.release(ctx, s, before.without(after))
+		a.release(ctx, owner, before.without(after))
 	}, nil
 }
 
@@ -360,8 +365,7 @@ func (a *Allocator) rangeOf(f corev1.IPFamily) *Addresses {
 
 // release gives back what a service does not hold any more. What can't be
 // given back now is found by Repair at the next start.
-func (a *Allocator) release(ctx context.Context, s *corev1.Service, h holding) {
-	owner := s.Namespace + "/" + s.Name
+func (a *Allocator) release(ctx context.Context, owner string, h holding) {
 	var errs []error
 	for _, ip := range h.addresses {
 		if r := a.rangeOf(family(isIP6(ip))); r != nil {
@@ -372,7 +376,7 @@ func (a *Allocator) release(ctx context.Context, s *corev1.Service, h holding) {
 		errs = append(errs, a.Ports.Release(ctx, p, owner))
 	}
 	if err := errors.Join(errs...); err != nil {
-		klog.FromContext(ctx).Error(err, "Could not give back addresses of a service", "Service", klog.KObj(s))
+		klog.FromContext(ctx).Error(err, "Could not give back addresses of a service", "owner", owner)
 	}
 }
 
@@ -383,7 +387,7 @@ func (a *Allocator) Repair(ctx context.Context, services []corev1.Service) error
 	addresses, ports := map[string]string{}, map[string]string{}
 	for i := range services {
 		s := &services[i]
-		owner, h := s.Namespace+"/"+s.Name, held(s)
+		owner, h := ownerOf(s), held(s)
 		for _, ip := range h.addresses {
 			addresses[ip] = owner
 		}

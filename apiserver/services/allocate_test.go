@@ -189,7 +189,7 @@ func TestChangesOfType(t *testing.T) {
 					}
 					old = s
 				}
-				f.release(t.Context(), old, held(old))
+				f.release(t.Context(), ownerOf(old), held(old))
 				if f.held() != "0/0" {
 					t.Errorf("after the end %s", f.held())
 				}
@@ -211,6 +211,11 @@ func TestNobodyTakesWhatIsAnothers(t *testing.T) {
 	third := service("c", corev1.ServiceTypeNodePort, func(s *corev1.Service) { s.Spec.Ports[0].NodePort = first.Spec.Ports[0].NodePort })
 	if err := f.store(t, third, nil); err == nil || !strings.Contains(err.Error(), "spec.ports[0].nodePort: Invalid value: "+fmt.Sprint(first.Spec.Ports[0].NodePort)+": provided port is already allocated") {
 		t.Errorf("%v", err)
+	}
+	again := first.DeepCopy()
+	again.UID = "another"
+	if err := f.store(t, again, nil); err == nil || !strings.Contains(err.Error(), "provided IP is already allocated") {
+		t.Errorf("one of the same name: %v", err)
 	}
 	if f.held() != "1/1" {
 		t.Errorf("refusals hold: %s", f.held())
@@ -323,7 +328,7 @@ func TestManyAtOnceGetDifferentAddresses(t *testing.T) {
 
 func TestRepair(t *testing.T) {
 	f := newFixture(t, "30000-30099", "10.0.0.0/24", "fd00::/112")
-	f.ips.m = map[string]string{"10.0.0.9": "ns/gone", "10.0.0.5": "ns/wrong", "10.0.0.6": "ns/right", "fd00::9": "ns/gone"}
+	f.ips.m = map[string]string{"10.0.0.9": "ns/gone", "10.0.0.5": "ns/wrong", "10.0.0.6": "ns/right/", "fd00::9": "ns/gone"}
 	f.ports.m = map[string]string{"30009": "ns/gone"}
 	five := service("five", corev1.ServiceTypeNodePort, func(s *corev1.Service) {
 		s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.0.0.5", []string{"10.0.0.5", "fd00::5"}
@@ -333,10 +338,10 @@ func TestRepair(t *testing.T) {
 	if err := f.Repair(t.Context(), []corev1.Service{*five, *right}); err != nil {
 		t.Fatal(err)
 	}
-	if want := map[string]string{"10.0.0.5": "ns/five", "fd00::5": "ns/five", "10.0.0.6": "ns/right"}; !maps.Equal(f.ips.m, want) {
+	if want := map[string]string{"10.0.0.5": "ns/five/", "fd00::5": "ns/five/", "10.0.0.6": "ns/right/"}; !maps.Equal(f.ips.m, want) {
 		t.Errorf("%v", f.ips.m)
 	}
-	if want := map[string]string{"30005": "ns/five"}; !maps.Equal(f.ports.m, want) {
+	if want := map[string]string{"30005": "ns/five/"}; !maps.Equal(f.ports.m, want) {
 		t.Errorf("%v", f.ports.m)
 	}
 }
@@ -350,6 +355,14 @@ func TestRangesAreChecked(t *testing.T) {
 	for _, s := range []string{"x", "3-2", "70000-70001"} {
 		if _, err := NewPorts(s, nil); err == nil {
 			t.Errorf("%q is a range of ports", s)
+		}
+	}
+}
+
+func TestBands(t *testing.T) {
+	for size, want := range map[int64][2]int64{1: {0, 0}, 16: {0, 0}, 17: {16, 16}, 254: {16, 16}, 2768: {173, 86}, 65534: {256, 128}} {
+		if got := [2]int64{addressBand.of(size), portBand.of(size)}; got != want {
+			t.Errorf("%d: %v", size, got)
 		}
 	}
 }

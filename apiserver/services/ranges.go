@@ -69,7 +69,7 @@ func (a *Addresses) Next(ctx context.Context, owner string) (string, error) {
 	if size < 1 {
 		return "", errFull
 	}
-	for offset := range upperFirst(size) {
+	for offset := range upperFirst(size, addressBand) {
 		ip := a.at(offset + 1)
 		ok, err := a.claims.Claim(ctx, ip.String(), owner)
 		if err != nil {
@@ -100,11 +100,11 @@ func (a *Addresses) size() int64 {
 	return n
 }
 
-// upperFirst gives the numbers below size: those above the static band, from
+// upperFirst gives the numbers below size: those above the band, from
 // any of them once round, then those in it.
-func upperFirst(size int64) iter.Seq[int64] {
+func upperFirst(size int64, b band) iter.Seq[int64] {
 	return func(yield func(int64) bool) {
-		lower := staticBand(size)
+		lower := b.of(size)
 		upper := size - lower
 		begin := rand.Int64N(upper) //nolint:gosec // an address is no secret
 		for i := range upper {
@@ -120,9 +120,23 @@ func upperFirst(size int64) iter.Seq[int64] {
 	}
 }
 
-// staticBand is min(max(16, size/16), 256) (KEP-3070).
-func staticBand(size int64) int64 {
-	return min(min(max(16, size/16), 256), size-1)
+// band is how much of a range is left, as long as there is other, for those
+// who choose: a share of it within bounds, and nothing of a range that is
+// smaller than the least.
+type band struct{ share, most int64 }
+
+const leastBand = 16
+
+var (
+	addressBand = band{share: 16, most: 256} // KEP-3070
+	portBand    = band{share: 32, most: 128} // KEP-3668
+)
+
+func (b band) of(size int64) int64 {
+	if size <= leastBand {
+		return 0
+	}
+	return min(max(leastBand, size/b.share), b.most)
 }
 
 func (a *Addresses) at(offset int64) netip.Addr {
@@ -161,7 +175,7 @@ func (p *Ports) Claim(ctx context.Context, port int32, owner string) error {
 
 // Next takes any port but those in avoid, which the owner has already.
 func (p *Ports) Next(ctx context.Context, owner string, avoid map[int32]bool) (int32, error) {
-	for offset := range upperFirst(int64(p.ports.Size)) {
+	for offset := range upperFirst(int64(p.ports.Size), portBand) {
 		port := int32(p.ports.Base) + int32(offset) //nolint:gosec // a port is below 65536
 		if avoid[port] {
 			continue

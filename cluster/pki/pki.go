@@ -58,7 +58,7 @@ func Open(dir string) (*Store, error) {
 		}
 	}
 	pair, err := s.load("ca")
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !s.exists("ca", ".crt") {
 		pair, err = s.makeCA()
 	}
 	if err != nil {
@@ -148,7 +148,10 @@ func (s *Store) current(p Pair, want *x509.Certificate) bool {
 		}
 		return out
 	}
-	return have.Subject.String() == want.Subject.String() && slices.Equal(have.DNSNames, want.DNSNames) &&
+	// A certificate keeps organizations in an order of its own.
+	groups := func(c *x509.Certificate) []string { return slices.Sorted(slices.Values(c.Subject.Organization)) }
+	return have.Subject.CommonName == want.Subject.CommonName && slices.Equal(groups(have), groups(want)) &&
+		slices.Equal(have.DNSNames, want.DNSNames) &&
 		slices.Equal(addresses(have.IPAddresses), addresses(want.IPAddresses))
 }
 
@@ -179,6 +182,16 @@ func (s *Store) SigningKey(name string) (*ecdsa.PrivateKey, error) {
 }
 
 func (s *Store) path(name, suffix string) string { return filepath.Join(s.dir, name+suffix) }
+
+// exists says whether there is a file. A CA whose key is lost must not be
+// replaced by another: nobody would trust it.
+func (s *Store) exists(name, suffix string) bool {
+	if s.dir == "" {
+		return false
+	}
+	_, err := os.Stat(s.path(name, suffix))
+	return !errors.Is(err, fs.ErrNotExist)
+}
 
 func (s *Store) load(name string) (Pair, error) {
 	if s.dir == "" {

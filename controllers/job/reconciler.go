@@ -41,6 +41,7 @@ type Reconciler struct {
 	own      *consistency.Tracker // writes of Jobs
 	pods     podctl.Control
 	failures records
+	freed    freed
 }
 
 var kind = batchv1.SchemeGroupVersion.WithKind("Job")
@@ -121,11 +122,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			r.own.Forget(req.NamespacedName)
 			r.pods.Writes.Forget(req.NamespacedName)
 			r.failures.forget(req.NamespacedName)
+			r.freed.forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if isFinished(job) {
 		r.failures.forget(req.NamespacedName)
+		r.freed.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if ptr.Deref(job.Spec.ManagedBy, batchv1.JobControllerName) != batchv1.JobControllerName {
@@ -149,7 +152,7 @@ const conflictDelay = 10 * time.Millisecond
 // listPods finds the Job's pods; those that it adopts are tracked from then on.
 func (r *Reconciler) listPods(ctx context.Context, s *scope) (ctrl.Result, error) {
 	pods, err := r.pods.Claim(ctx, r.live, s.job, *metav1.NewControllerRef(s.job, kind), s.job.Spec.Selector, nil, batchv1.JobTrackingFinalizer)
-	s.pods = pods
+	s.pods = r.freed.apply(s.key, pods)
 	return ctrl.Result{}, err
 }
 
@@ -309,6 +312,7 @@ func (r *Reconciler) untrack(ctx context.Context, s *scope, pods []*corev1.Pod) 
 		if patched != nil {
 			r.pods.Writes.Wrote(s.key, patched)
 		}
+		r.freed.add(s.key, pods[i].UID)
 		done[i] = true
 		return nil
 	})

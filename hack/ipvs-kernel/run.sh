@@ -37,9 +37,9 @@ while getopts 't:m:w:e:vh' o; do
 done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || usage
-kernel=$("$here/build.sh") || { echo "$0: no kernel with IPVS" >&2; exit 125; }
 prog=$(command -v -- "$1") || { echo "$0: $1: not found" >&2; exit 127; }
 prog=$(realpath -e "$prog"); shift
+kernel=$("$here/build.sh") || { echo "$0: no kernel with IPVS" >&2; exit 125; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/ipvs-kernel.XXXXXX")
 uml=

@@ -83,7 +83,7 @@ func (h *Hooks) call(ctx context.Context, t Target, hook *corev1.LifecycleHandle
 	case hook.Exec != nil:
 		output, err := h.exec(ctx, t, hook.Exec.Command)
 		if err != nil {
-			return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %w, message: %q", //nolint:revive,staticcheck // the kubelet's message
+			return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %w, message: %q", // the kubelet's message
 				hook.Exec.Command, t.Container.Name, pod, err, output)
 		}
 		return nil

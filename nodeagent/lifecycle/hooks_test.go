@@ -60,7 +60,7 @@ func TestHooks(t *testing.T) {
 	tests := []struct {
 		name  string
 		hook  corev1.LifecycleHandler
-		ctx   context.Context
+		ctx   context.Context //nolint:containedctx // what the case is about
 		want  string
 		event string
 	}{

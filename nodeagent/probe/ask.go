@@ -116,10 +116,10 @@ func askTCP(ctx context.Context, address string, timeout time.Duration) (result,
 	dialer.Timeout = timeout
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return failure, err.Error(), nil
+		return failure, err.Error(), nil //nolint:nilerr // a failure is an answer
 	}
 	if err := conn.Close(); err != nil {
-		return failure, err.Error(), nil
+		return failure, err.Error(), nil //nolint:nilerr // as above
 	}
 	return success, "", nil
 }

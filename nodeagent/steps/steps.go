@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -121,6 +120,3 @@ func (s *Steps) warn(pod *corev1.Pod, container, reason, message string) {
 
 // sandboxID of a pod: its UID.
 func sandboxID(pod *corev1.Pod) string { return string(pod.UID) }
-
-// since is for events that tell how long something took.
-func (s *Steps) since(t time.Time) time.Duration { return s.cfg.Clock.Since(t) }

@@ -49,7 +49,7 @@ func (v *Volumes) prepareContent(ctx context.Context, pod *corev1.Pod, volume *c
 // content gives the files of a volume.
 func (v *Volumes) content(ctx context.Context, pod *corev1.Pod, volume *corev1.Volume) (files, error) {
 	var sources []corev1.VolumeProjection
-	mode := int32(corev1.ConfigMapVolumeSourceDefaultMode)
+	mode := corev1.ConfigMapVolumeSourceDefaultMode
 	defaultMode := func(m *int32) {
 		if m != nil {
 			mode = *m

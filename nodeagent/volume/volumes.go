@@ -126,7 +126,7 @@ func Failures(err error) []*FailedMount {
 	if one, ok := err.(*FailedMount); ok { //nolint:errorlint // errors.As would find only the first of a join.
 		return append(failures, one)
 	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // as above
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range many.Unwrap() {
 			failures = append(failures, Failures(e)...)
 		}

@@ -259,9 +259,10 @@ func TestNodePortsFollowTheNodesAddresses(t *testing.T) {
 		n.b.WatchAddresses(ctx, func() { changed <- struct{}{} })
 	}()
 	deadline := time.After(10 * time.Second)
-	for told := false; !told; {
+	told := false
+	for i := 1; !told; i++ {
 		// The subscription may begin only after an address came: add another.
-		n.addAddr(fmt.Sprintf("10.0.7.%d/24", time.Now().UnixNano()%250+1))
+		n.addAddr(fmt.Sprintf("10.0.7.%d/24", i))
 		select {
 		case <-changed:
 			told = true

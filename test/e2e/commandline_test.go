@@ -167,7 +167,7 @@ func TestCorruptedData(t *testing.T) {
 // enough for sockets and passable for every user.
 func clusterDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(os.Getenv(workDir), "c")
+	dir, err := os.MkdirTemp(os.Getenv(workDir), "c") //nolint:usetesting // t.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,8 @@ var layers = []layer{
 	{part: "internal"},
 
 	{part: "config"}, // the sample application is a program as any user's
-	{part: "test", tests: append([]string{"cluster/clustertest", "cluster", "api", "internal"}, rooms...)},
+	// What needs several rooms, programs that measure among it.
+	{part: "test", imports: append([]string{"cluster/clustertest", "cluster", "api", "internal"}, rooms...)},
 	{part: "", imports: []string{"cluster/command"}}, // main.go
 }
 

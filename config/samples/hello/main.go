@@ -86,7 +86,7 @@ func command(line string, in io.Reader, out, errOut io.Writer) int {
 			fmt.Fprintln(errOut, "sh:", err)
 			return 1
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		out = f
 	}
 	words := fields(line)

@@ -72,7 +72,7 @@ func cat(args []string, in io.Reader, out, errOut io.Writer) int {
 			if err != nil {
 				return fail(errOut, "cat", err)
 			}
-			defer f.Close()
+			defer func() { _ = f.Close() }()
 			from = f
 		}
 		if _, err := io.Copy(out, from); err != nil {
@@ -214,7 +214,7 @@ func pack(out io.Writer, dir string, paths []string) error {
 			if err != nil {
 				return err
 			}
-			defer f.Close()
+			defer func() { _ = f.Close() }()
 			_, err = io.Copy(w, f)
 			return err
 		})

@@ -8,9 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +27,6 @@ import (
 	"github.com/moby/sys/signal"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/types/known/anypb"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
@@ -189,7 +186,7 @@ func (r *Runtime) createTask(ctx context.Context, c *container, output outputs, 
 	if err != nil {
 		return fmt.Errorf("encode runc options: %w", err)
 	}
-	req.Options = (*anypb.Any)(options)
+	req.Options = options
 	resp, err := r.tasks.Create(ctx, req)
 	if err != nil {
 		return fmt.Errorf("failed to create containerd task: %w", errgrpc.ToNative(err))
@@ -361,18 +358,4 @@ func notFound(err error) error {
 // snapshotUsage gives bytes and inodes of a container's writable layer.
 func (r *Runtime) snapshotUsage(ctx context.Context, id string) (snapshots.Usage, error) {
 	return r.client.SnapshotService(snapshotter).Usage(ctx, id)
-}
-
-// containersOf lists the IDs of a sandbox's containers, oldest first.
-func (r *Runtime) containersOf(sandboxID string) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	own := maps.Clone(r.containers)
-	maps.DeleteFunc(own, func(_ string, c *container) bool { return c.SandboxID != sandboxID })
-	return slices.SortedFunc(maps.Keys(own), func(a, b string) int {
-		if n := own[a].CreatedAt.Compare(own[b].CreatedAt); n != 0 {
-			return n
-		}
-		return strings.Compare(a, b)
-	})
 }

@@ -39,7 +39,7 @@ type node struct {
 func newNode(t testing.TB) *node {
 	t.Helper()
 	bin := binDir(t)
-	dir, err := os.MkdirTemp("", "ctd") // t.TempDir is too long for a socket
+	dir, err := os.MkdirTemp("", "ctd") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

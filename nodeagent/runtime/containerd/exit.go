@@ -32,7 +32,6 @@ type exit struct {
 	code, signal int
 	at           time.Time
 	message      string
-	oom          bool
 }
 
 func (r *Runtime) handleEvent(ctx context.Context, e *events.Envelope) error {

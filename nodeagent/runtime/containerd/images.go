@@ -259,7 +259,7 @@ func (r *Runtime) imageOf(ctx context.Context, img images.Image) (runtime.Image,
 	out := runtime.Image{ID: d.id, Size: size, User: d.config.User, StopSignal: d.config.StopSignal}
 	named, err := reference.ParseDockerRef(img.Name)
 	if err != nil {
-		return out, nil // named by its digest alone
+		return out, nil //nolint:nilerr // named by its digest alone
 	}
 	if _, ok := named.(reference.Tagged); ok {
 		out.RepoTags = []string{named.String()}

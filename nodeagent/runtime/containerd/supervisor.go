@@ -110,7 +110,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		}
 		delay = min(max(2*delay, 100*time.Millisecond), 5*time.Second)
 	}
-	return nil
+	return nil //nolint:nilerr // the last error is of our own stopping
 }
 
 func (s *Supervisor) logFile() string { return filepath.Join(s.cfg.RunDir, "containerd.log") }
@@ -180,11 +180,11 @@ func (s *Supervisor) find() (*process, error) {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil {
-		return nil, nil // half-written before a crash of the machine
+		return nil, nil //nolint:nilerr // half-written before a crash of the machine
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return nil, nil // gone
+		return nil, nil //nolint:nilerr // gone
 	}
 	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 	if err != nil || !strings.Contains(string(line), s.configPath()+"\x00") {
