@@ -168,8 +168,8 @@ func bringUpToDate(old, want runtime.Object) runtime.Object {
 		o.Subjects = missing(o.Subjects, want.(*rbacv1.ClusterRoleBinding).Subjects)
 	case *rbacv1.RoleBinding:
 		o.Subjects = missing(o.Subjects, want.(*rbacv1.RoleBinding).Subjects)
-	case *corev1.Endpoints: //nolint:staticcheck // old clients still read it
-		o.Subsets = want.(*corev1.Endpoints).Subsets //nolint:staticcheck // as above
+	case *corev1.Endpoints:
+		o.Subsets = want.(*corev1.Endpoints).Subsets
 	case *discoveryv1.EndpointSlice:
 		o.Endpoints, o.Ports = want.(*discoveryv1.EndpointSlice).Endpoints, want.(*discoveryv1.EndpointSlice).Ports
 	}
@@ -257,7 +257,7 @@ func (s *Server) apiEndpoints() []metav1.Object {
 	slice := m.DeepCopy()
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: "kubernetes"}
 	return []metav1.Object{
-		&corev1.Endpoints{ObjectMeta: m, Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // old clients still read it
+		&corev1.Endpoints{ObjectMeta: m, Subsets: []corev1.EndpointSubset{{
 			Addresses: []corev1.EndpointAddress{{IP: ip}}, Ports: []corev1.EndpointPort{{Name: name, Port: port, Protocol: tcp}},
 		}}},
 		&discoveryv1.EndpointSlice{

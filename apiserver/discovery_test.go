@@ -37,6 +37,7 @@ func plain(t *testing.T, r *raw) map[string]metav1.APIResource {
 }
 
 func TestBothFormsOfDiscoveryAgree(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, clustertest.APIServer(t).RESTConfig())
 	want := plain(t, r)
 	seen := map[string]bool{}
@@ -79,6 +80,7 @@ func TestBothFormsOfDiscoveryAgree(t *testing.T) {
 // TestDiscoveryIsThatOfKubernetes has a few lines of `kubectl api-resources
 // -o wide` of a cluster of version 1.37.
 func TestDiscoveryIsThatOfKubernetes(t *testing.T) {
+	t.Parallel()
 	got := plain(t, rawTo(t, clustertest.APIServer(t).RESTConfig()))
 	const full = "create delete deletecollection get list patch update watch"
 	for key, want := range map[string]string{
@@ -125,6 +127,7 @@ func TestDiscoveryIsThatOfKubernetes(t *testing.T) {
 }
 
 func TestDocumentsDescribeEveryKind(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, clustertest.APIServer(t).RESTConfig())
 	type schema struct {
 		Properties map[string]any            `json:"properties"`

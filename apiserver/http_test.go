@@ -19,6 +19,7 @@ import (
 const maps = "/api/v1/namespaces/default/configmaps"
 
 func TestBadRequestsAreAnsweredAsKubernetesDoes(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, access(t, socket(t, nil)))
 	good := `{"metadata":{"name":"a"}}`
 	r.do("POST", maps, good)
@@ -78,6 +79,7 @@ func TestBadRequestsAreAnsweredAsKubernetesDoes(t *testing.T) {
 }
 
 func TestPathsOutsideOfTheAPI(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, access(t, socket(t, nil)))
 	for _, c := range []struct{ path, has string }{
 		{"/healthz", "ok"},
@@ -108,6 +110,7 @@ func TestPathsOutsideOfTheAPI(t *testing.T) {
 }
 
 func TestMediaTypes(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, access(t, socket(t, nil)))
 	r.do("POST", maps, `{"metadata":{"name":"a"},"data":{"k":"v"}}`)
 	codecs := serializer.NewCodecFactory(scheme.Scheme)
@@ -144,6 +147,7 @@ func TestMediaTypes(t *testing.T) {
 }
 
 func TestTablesAndPartialObjects(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, access(t, socket(t, nil)))
 	r.do("POST", maps, `{"metadata":{"name":"a","labels":{"x":"y"}},"data":{"k":"v"}}`)
 	var table metav1.Table
@@ -183,6 +187,7 @@ func TestTablesAndPartialObjects(t *testing.T) {
 }
 
 func TestTLSIsModern(t *testing.T) {
+	t.Parallel()
 	cfg := access(t, socket(t, nil))
 	addr := strings.TrimPrefix(cfg.Host, "https://")
 	for _, c := range []struct {

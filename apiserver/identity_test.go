@@ -31,6 +31,7 @@ func as(t testing.TB, c *clustertest.Cluster, token string) *restclient.Config {
 }
 
 func TestAnonymousRequests(t *testing.T) {
+	t.Parallel()
 	c := socket(t, nil)
 	r := rawTo(t, as(t, c, ""))
 	for path, code := range map[string]int{
@@ -51,6 +52,7 @@ func TestAnonymousRequests(t *testing.T) {
 }
 
 func TestTokenFileAndMessagesOfRefusals(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.csv")
 	if err := os.WriteFile(file, []byte("secret-ann,ann,1,\"devs,ops\"\nsecret-root,root,2,\"system:masters\"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -77,6 +79,7 @@ func TestTokenFileAndMessagesOfRefusals(t *testing.T) {
 }
 
 func TestImpersonation(t *testing.T) {
+	t.Parallel()
 	c := socket(t, nil)
 	r := rawTo(t, access(t, c))
 	self := "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -106,6 +109,7 @@ func TestImpersonation(t *testing.T) {
 }
 
 func TestServiceAccountTokens(t *testing.T) {
+	t.Parallel()
 	c := socket(t, nil)
 	k, ctx := clientset(t, access(t, c)), t.Context()
 	sa := account(t, k, "default")
@@ -179,6 +183,7 @@ func TestServiceAccountTokens(t *testing.T) {
 }
 
 func TestAccessReviews(t *testing.T) {
+	t.Parallel()
 	c := clustertest.APIServer(t)
 	k, ctx := clientset(t, c.RESTConfig()), t.Context()
 	if _, err := k.RbacV1().RoleBindings("default").Create(ctx, &rbacv1.RoleBinding{
@@ -223,6 +228,7 @@ func TestAccessReviews(t *testing.T) {
 }
 
 func TestNobodyGivesRightsThatHeHasNot(t *testing.T) {
+	t.Parallel()
 	c := clustertest.APIServer(t)
 	k, ctx := clientset(t, c.RESTConfig()), context.Background()
 	rule := func(resource string, verbs ...string) rbacv1.PolicyRule {
@@ -270,6 +276,7 @@ func TestNobodyGivesRightsThatHeHasNot(t *testing.T) {
 }
 
 func TestNodesChangeOnlyWhatIsTheirs(t *testing.T) {
+	t.Parallel()
 	c := clustertest.APIServer(t)
 	k, ctx := clientset(t, c.RESTConfig()), t.Context()
 	account(t, k, "default")
@@ -302,6 +309,11 @@ func TestNodesChangeOnlyWhatIsTheirs(t *testing.T) {
 		_, err := mine.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{%q:"x"}}}`, key), metav1.PatchOptions{})
 		return err
 	}
+	// Its rights follow from its pods as the server's cache has them.
+	eventually(t, func() error {
+		_, err := mine.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
 	for _, q := range []struct {
 		name string
 		err  error

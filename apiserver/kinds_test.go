@@ -23,6 +23,7 @@ import (
 )
 
 func TestPodsAreAdmitted(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	ctx := t.Context()
 	if _, err := k.CoreV1().Pods("default").Create(ctx, pod("early"), metav1.CreateOptions{}); !apierrors.IsForbidden(err) ||
@@ -59,6 +60,7 @@ func TestPodsAreAdmitted(t *testing.T) {
 }
 
 func TestBindingAndEviction(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	ctx, api := t.Context(), k.CoreV1().Pods("default")
 	account(t, k, "default")
@@ -130,6 +132,7 @@ func withEphemeral(p *corev1.Pod) *corev1.Pod {
 }
 
 func TestNamespacesEnd(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	ctx, api := t.Context(), k.CoreV1().Namespaces()
 	ns, err := api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, metav1.CreateOptions{})
@@ -148,7 +151,7 @@ func TestNamespacesEnd(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	ns.Status.Conditions = []corev1.NamespaceCondition{{Type: corev1.NamespaceDeletionContentFailure, Status: corev1.ConditionFalse, LastTransitionTime: metav1.Now()}}
-	if ns, err = api.UpdateStatus(ctx, ns, metav1.UpdateOptions{}); err != nil {
+	if _, err = api.UpdateStatus(ctx, ns, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if ns, err = api.Get(ctx, "a", metav1.GetOptions{}); err != nil {
@@ -173,6 +176,7 @@ func TestNamespacesEnd(t *testing.T) {
 }
 
 func TestServicesHaveWhatTheyHoldAndNoMore(t *testing.T) {
+	t.Parallel()
 	s := start(t, apiserver.Config{})
 	k, ctx := clientset(t, s.admin()), t.Context()
 	api := k.CoreV1().Services("default")
@@ -231,6 +235,7 @@ func TestServicesHaveWhatTheyHoldAndNoMore(t *testing.T) {
 }
 
 func TestEventsGo(t *testing.T) {
+	t.Parallel()
 	s := start(t, apiserver.Config{EventTTL: time.Second})
 	k, ctx := clientset(t, s.admin()), t.Context()
 	if _, err := k.CoreV1().Events("default").Create(ctx, &corev1.Event{ObjectMeta: named("e"), InvolvedObject: corev1.ObjectReference{Namespace: "default", Name: "x"}}, metav1.CreateOptions{}); err != nil {
@@ -246,6 +251,7 @@ func TestEventsGo(t *testing.T) {
 }
 
 func TestCustomResources(t *testing.T) {
+	t.Parallel()
 	c := clustertest.APIServer(t)
 	x, err := apiextensions.NewForConfig(c.RESTConfig())
 	if err != nil {

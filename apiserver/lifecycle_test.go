@@ -27,6 +27,7 @@ func onDisk(dir string) apiserver.Config {
 }
 
 func TestARestartWritesNothingAndWatchesGoOn(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	first := start(t, onDisk(dir))
 	k := clientset(t, first.admin())
@@ -54,6 +55,7 @@ func TestARestartWritesNothingAndWatchesGoOn(t *testing.T) {
 }
 
 func TestADirectoryHasOneServer(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	start(t, onDisk(dir))
 	_, err := apiserver.New(t.Context(), onDisk(dir))
@@ -63,6 +65,7 @@ func TestADirectoryHasOneServer(t *testing.T) {
 }
 
 func TestDamagedDataIsSaidToBe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := start(t, onDisk(dir)).stop(); err != nil {
 		t.Fatal(err)
@@ -89,6 +92,7 @@ func TestDamagedDataIsSaidToBe(t *testing.T) {
 }
 
 func TestTheEndOfEtcdEndsTheServer(t *testing.T) {
+	t.Parallel()
 	s := start(t, apiserver.Config{Etcd: etcd.Config{Dir: t.TempDir(), NoSync: true, Tick: 10 * time.Millisecond}})
 	ended := make(chan error, 1)
 	s.StopEtcd()
@@ -167,6 +171,7 @@ func stacks() string {
 }
 
 func TestManyServersInOneProcess(t *testing.T) {
+	t.Parallel()
 	var group sync.WaitGroup
 	for i := range 8 {
 		group.Go(func() {
@@ -187,6 +192,7 @@ func TestManyServersInOneProcess(t *testing.T) {
 }
 
 func TestConfigsThatCannotBe(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		change func(*apiserver.Config)

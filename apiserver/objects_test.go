@@ -39,6 +39,7 @@ func makeMap(t testing.TB, k *kubernetes.Clientset, m *corev1.ConfigMap) *corev1
 }
 
 func TestUpdates(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	api, ctx := k.CoreV1().ConfigMaps("default"), t.Context()
 	first := makeMap(t, k, &corev1.ConfigMap{ObjectMeta: named("a")})
@@ -76,6 +77,7 @@ func TestUpdates(t *testing.T) {
 }
 
 func TestGenerations(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	api, ctx := k.AppsV1().Deployments("default"), t.Context()
 	d, err := api.Create(ctx, deployment("web"), metav1.CreateOptions{})
@@ -113,6 +115,7 @@ func TestGenerations(t *testing.T) {
 }
 
 func TestPatches(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	api, ctx := k.AppsV1().Deployments("default"), t.Context()
 	if _, err := api.Create(ctx, deployment("web"), metav1.CreateOptions{}); err != nil {
@@ -160,6 +163,7 @@ func TestPatches(t *testing.T) {
 }
 
 func TestScale(t *testing.T) {
+	t.Parallel()
 	c := clustertest.APIServer(t)
 	k, r := clientset(t, c.RESTConfig()), rawTo(t, c.RESTConfig())
 	ctx := t.Context()
@@ -214,6 +218,7 @@ func ownerOf(entries []metav1.ManagedFieldsEntry, field string) string {
 }
 
 func TestServerSideApply(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	api, ctx := k.AppsV1().Deployments("default"), t.Context()
 	body := func(replicas int, image string) []byte {
@@ -264,6 +269,7 @@ func TestServerSideApply(t *testing.T) {
 }
 
 func TestEveryGroupCanBeApplied(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, clustertest.APIServer(t).RESTConfig())
 	for path, body := range map[string]string{
 		"/api/v1/namespaces/default/services/a":                                        `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},"spec":{"ports":[{"port":80}]}}`,
@@ -292,6 +298,7 @@ func TestEveryGroupCanBeApplied(t *testing.T) {
 }
 
 func TestDryRunStoresNothing(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	ctx, all := t.Context(), []string{metav1.DryRunAll}
 	m, err := k.CoreV1().ConfigMaps("default").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "a-"}}, metav1.CreateOptions{DryRun: all})
@@ -324,8 +331,7 @@ func TestDryRunStoresNothing(t *testing.T) {
 		t.Errorf("%v %+v", err, got)
 	}
 	account(t, k, "default")
-	token := &corev1.Pod{}
-	if token, err = k.CoreV1().Pods("default").Create(ctx, pod("a"), metav1.CreateOptions{DryRun: all}); err != nil || token.Spec.ServiceAccountName != "default" {
+	if token, err := k.CoreV1().Pods("default").Create(ctx, pod("a"), metav1.CreateOptions{DryRun: all}); err != nil || token.Spec.ServiceAccountName != "default" {
 		t.Errorf("%v %+v", err, token)
 	}
 	if _, err := k.CoreV1().Pods("default").Get(ctx, "a", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
@@ -334,6 +340,7 @@ func TestDryRunStoresNothing(t *testing.T) {
 }
 
 func TestUnknownFields(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, clustertest.APIServer(t).RESTConfig())
 	body := func(name string) string {
 		return `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"` + name + `"},"extra":1,"data":{"a":"1","a":"2"}}`
@@ -360,6 +367,7 @@ func TestUnknownFields(t *testing.T) {
 }
 
 func TestWarningsOfKinds(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, clustertest.APIServer(t).RESTConfig())
 	a := r.do("POST", "/api/v1/namespaces/default/endpoints", `{"metadata":{"name":"a"}}`)
 	if w := a.header.Get("Warning"); a.code != 201 || w != `299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"` {
@@ -368,6 +376,7 @@ func TestWarningsOfKinds(t *testing.T) {
 }
 
 func TestGeneratedNames(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	long := strings.Repeat("a", 300)
 	for range 50 {
@@ -383,6 +392,7 @@ func TestGeneratedNames(t *testing.T) {
 }
 
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	c := clustertest.APIServer(t)
 	k, r, ctx := clientset(t, c.RESTConfig()), rawTo(t, c.RESTConfig()), t.Context()
 	api := k.CoreV1().ConfigMaps("default")
@@ -412,7 +422,7 @@ func TestDeletion(t *testing.T) {
 		t.Error(err)
 	}
 
-	held := makeMap(t, k, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{"example.com/hold"}}})
+	makeMap(t, k, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{"example.com/hold"}}})
 	if err := api.Delete(ctx, "held", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -473,6 +483,7 @@ func TestDeletion(t *testing.T) {
 }
 
 func TestSecretsAreImmutableWhenTheySaySo(t *testing.T) {
+	t.Parallel()
 	k := clientset(t, clustertest.APIServer(t).RESTConfig())
 	m := makeMap(t, k, &corev1.ConfigMap{ObjectMeta: named("a"), Data: map[string]string{"k": "1"}, Immutable: ptr.To(true)})
 	m.Data["k"] = "2"
@@ -483,6 +494,7 @@ func TestSecretsAreImmutableWhenTheySaySo(t *testing.T) {
 }
 
 func TestStoredJSONIsWhatWasSent(t *testing.T) {
+	t.Parallel()
 	r := rawTo(t, clustertest.APIServer(t).RESTConfig())
 	var sent, got corev1.ConfigMap
 	r.do("POST", maps, `{"metadata":{"name":"a","annotations":{"x":"\u00e9\n"}},"binaryData":{"b":"AAEC"}}`).into(t, &sent)

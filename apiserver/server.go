@@ -62,7 +62,7 @@ type Server struct {
 	client    kubernetes.Interface
 	generic   *genericapiserver.GenericAPIServer
 	serve     func(ctx context.Context, drain time.Duration) (stopped, listenerStopped <-chan struct{}, err error)
-	closing   context.Context // ends long-running requests
+	closing   context.Context //nolint:containedctx // ends long-running requests
 	close     context.CancelFunc
 	resources map[schema.GroupResource]*registry.Resource
 	versions  []*registry.Resource // further versions of resources
@@ -105,7 +105,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.store.Stop()
+			s.abandon()
 		}
 	}()
 	if s.client, err = kubernetes.NewForConfig(s.RESTConfig(self)); err != nil {
@@ -116,6 +116,22 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// abandon closes what a server holds that could not be put together.
+func (s *Server) abandon() {
+	s.close()
+	for _, r := range s.resources {
+		r.Store.Destroy()
+	}
+	switch {
+	case s.generic != nil:
+		s.generic.Destroy()
+	case s.crd != nil:
+		s.crd.GenericAPIServer.Destroy()
+	}
+	s.transport.Close()
+	s.store.Stop()
 }
 
 // RESTConfig reaches this server from its own process as u, without a socket.
@@ -132,6 +148,9 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 func (s *Server) assemble(ctx context.Context) error {
 	t := shared()
 	kinds := all.Kinds()
+	if err := s.openRanges(); err != nil {
+		return err
+	}
 	if err := s.openResources(ctx, t, kinds); err != nil {
 		return err
 	}

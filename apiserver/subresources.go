@@ -55,10 +55,13 @@ func (s *Server) addSubresources() error {
 	for _, resource := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {
 		escalation.Attach(s.storeOf(rbacv1.GroupName, resource))
 	}
-	return s.addServices(deps)
+	s.addServices(deps)
+	return nil
 }
 
-func (s *Server) addServices(deps pods.Deps) error {
+// openRanges opens what services get addresses and ports from. It comes before
+// all that can't be closed without having run.
+func (s *Server) openRanges() error {
 	addresses, err := services.NewAddresses(s.config.ServiceClusterIPRange, s.store.Claims("serviceips"))
 	if err != nil {
 		return err
@@ -68,6 +71,10 @@ func (s *Server) addServices(deps pods.Deps) error {
 		return err
 	}
 	s.allocator = &services.Allocator{Addresses: []*services.Addresses{addresses}, Ports: ports}
+	return nil
+}
+
+func (s *Server) addServices(deps pods.Deps) {
 	r := s.resources[schema.GroupResource{Resource: "services"}]
 	s.allocator.Attach(r.Store, r.Stores()[1:]...)
 	r.Storage["services/proxy"] = &services.Proxy{
@@ -76,7 +83,6 @@ func (s *Server) addServices(deps pods.Deps) error {
 			return pods.Forward(to, path, deps.Direct(), responder)
 		},
 	}
-	return nil
 }
 
 // slicesOf asks the watch cache for a service's endpoint slices.

@@ -6,7 +6,6 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api/validate"
@@ -51,7 +50,7 @@ func checkSegment(e *validate.Errors, value, missing string, fld *field.Path) {
 		e.Required(fld, missing)
 		return
 	}
-	e.Messages(fld, value, path.IsValidPathSegmentName(value))
+	e.Messages(fld, value, validate.PathSegment(value, false))
 }
 
 func checkRules(e *validate.Errors, r *autoscalingv2.HPAScalingRules, fld *field.Path) {

@@ -5,7 +5,6 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
@@ -74,7 +73,7 @@ func validateIPAddress(a *networkingv1.IPAddress) field.ErrorList {
 			e.Required(fld.Child(f.name), "")
 		}
 		if f.value != "" {
-			e.Messages(fld.Child(f.name), f.value, path.IsValidPathSegmentName(f.value))
+			e.Messages(fld.Child(f.name), f.value, validate.PathSegment(f.value, false))
 		}
 	}
 	return e.List()

@@ -28,7 +28,7 @@ var ErrClosed = errors.New("the API server in this process is not running")
 // requests until Serve.
 type Transport struct {
 	handler atomic.Pointer[http.Handler]
-	closing context.Context
+	closing context.Context //nolint:containedctx // the life of all streams
 	close   context.CancelFunc
 
 	mu       sync.RWMutex // guards closed, not the requests

@@ -31,7 +31,7 @@ func serving(t *testing.T, f http.HandlerFunc) (*inprocess.Transport, func(ctx c
 		if err != nil {
 			t.Fatal(err)
 		}
-		return tr.RoundTrip(req) //nolint:bodyclose // the callers do
+		return tr.RoundTrip(req)
 	}
 }
 

@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"maps"
 	"strings"
 	"sync"
 
@@ -29,8 +30,20 @@ type Spec struct {
 	version string
 	v2      func() *common.Config
 	v3      func() *common.OpenAPIV3Config
+}
 
-	building sync.Mutex
+// build3 is v3 for one build. The builder writes to the extensions of the
+// definitions that it uses, which documents of earlier builds still share: each
+// build has extensions of its own.
+func (s *Spec) build3() *common.OpenAPIV3Config {
+	c := *s.v3()
+	shared := c.Definitions
+	c.Definitions = make(map[string]common.OpenAPIDefinition, len(shared))
+	for name, d := range shared {
+		d.Schema.Extensions = maps.Clone(d.Schema.Extensions)
+		c.Definitions[name] = d
+	}
+	return &c
 }
 
 // New gives the Spec of a scheme's kinds; version is the cluster's, "v1.37.2".
@@ -104,13 +117,11 @@ func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVers
 		}
 		path := strings.TrimPrefix(ws.RootPath(), "/")
 		v3.UpdateGroupVersionLazy(path, cached.Once(cached.Func(func() (*spec3.OpenAPI, string, error) {
-			s.building.Lock()
-			defer s.building.Unlock()
-			doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{ws}), s.v3())
+			doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{ws}), s.build3())
 			return doc, s.version + "/" + path, err
 		})))
 	}
-	v3.RegisterOpenAPIV3VersionedService("/openapi/v3", v3mux)
+	v3.RegisterOpenAPIV3VersionedService("/openapi/v3", v3mux) //nolint:errcheck // its error is always nil
 	v2 := handler.NewOpenAPIServiceLazy(cached.Once(cached.Func(func() (*spec.Swagger, string, error) {
 		doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services()), s.v2())
 		if err != nil {
@@ -131,10 +142,7 @@ func (s *Spec) TypeConverter(samples ...runtime.Object) managedfields.TypeConver
 		for _, o := range samples {
 			names = append(names, util.GetCanonicalTypeName(o))
 		}
-		// Building prunes the definitions that all converters share.
-		s.building.Lock()
-		defer s.building.Unlock()
-		schemas, err := builder3.BuildOpenAPIDefinitionsForResources(s.v3(), names...)
+		schemas, err := builder3.BuildOpenAPIDefinitionsForResources(s.build3(), names...)
 		if err != nil {
 			return nil, err
 		}

@@ -46,24 +46,24 @@ func (d Deps) agent(ctx context.Context, node string) (*url.URL, error) {
 }
 
 // location is the agent's path for one container of a pod.
-func (d Deps) location(ctx context.Context, name, verb, container string, query url.Values) (*url.URL, *corev1.Pod, error) {
+func (d Deps) location(ctx context.Context, name, verb, container string, query url.Values) (*url.URL, error) {
 	pod, err := d.pod(ctx, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if pod.Spec.NodeName == "" {
-		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", name))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", name))
 	}
 	u, err := d.agent(ctx, pod.Spec.NodeName)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	u.Path = "/" + verb + "/" + pod.Namespace + "/" + pod.Name
 	if container != "" {
 		u.Path += "/" + container
 	}
 	u.RawQuery = query.Encode()
-	return u, pod, nil
+	return u, nil
 }
 
 // containerOf picks the container that a request means: the one it names, the
@@ -128,7 +128,7 @@ func (c *connect) Connect(ctx context.Context, name string, o runtime.Object, re
 	if ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed; ended && c.verb != "portForward" {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("cannot exec into a container in a completed pod; current phase is %s", pod.Status.Phase))
 	}
-	location, _, err := c.location(ctx, name, c.verb, container, query)
+	location, err := c.location(ctx, name, c.verb, container, query)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +235,7 @@ func (l *log) Get(ctx context.Context, name string, options runtime.Object) (run
 		// Nothing runs yet: an empty answer, so that clients try again.
 		return &genericrest.LocationStreamer{}, nil
 	}
-	location, _, err := l.location(ctx, name, "containerLogs", container, logQuery(o))
+	location, err := l.location(ctx, name, "containerLogs", container, logQuery(o))
 	if err != nil {
 		return nil, err
 	}

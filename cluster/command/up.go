@@ -236,7 +236,7 @@ func (o *upOptions) background(c *cobra.Command) error {
 	defer tick.Stop()
 	for {
 		select {
-		case <-ended:
+		case <-ended: //nolint:errcheck // what it said is shown
 			said, _ := os.ReadFile(output.Name()) // what is not readable is not shown
 			_, _ = c.ErrOrStderr().Write(said)
 			return exitError(1)

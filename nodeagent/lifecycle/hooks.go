@@ -89,19 +89,19 @@ func (h *Hooks) call(ctx context.Context, t Target, hook *corev1.LifecycleHandle
 		return nil
 	case hook.HTTPGet != nil:
 		if err := h.get(ctx, t, hook.HTTPGet); err != nil {
-			return fmt.Errorf("HTTP lifecycle hook (%s) for Container %q in Pod %q failed - error: %w", //nolint:revive,staticcheck // the kubelet's message
+			return fmt.Errorf("HTTP lifecycle hook (%s) for Container %q in Pod %q failed - error: %w", // the kubelet's message
 				hook.HTTPGet.Path, t.Container.Name, pod, err)
 		}
 		return nil
 	case hook.Sleep != nil:
 		if err := sleep(ctx, hook.Sleep.Seconds); err != nil {
-			return fmt.Errorf("Sleep lifecycle hook (%d) for Container %q in Pod %q failed - error: %w", //nolint:revive,staticcheck // the kubelet's message
+			return fmt.Errorf("Sleep lifecycle hook (%d) for Container %q in Pod %q failed - error: %w", // the kubelet's message
 				hook.Sleep.Seconds, t.Container.Name, pod, err)
 		}
 		return nil
 	}
 	// tcpSocket is allowed by the API for old objects only, and does nothing.
-	return fmt.Errorf("Cannot run handler: invalid handler: %v", hook) //nolint:revive,staticcheck // the kubelet's message
+	return fmt.Errorf("Cannot run handler: invalid handler: %v", hook) // the kubelet's message
 }
 
 // exec runs a command in the container. Only variables whose values stand in

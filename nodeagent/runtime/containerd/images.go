@@ -141,7 +141,7 @@ func (r *Runtime) accounts(ctx context.Context, d *imageDetails) (accounts, erro
 	if err != nil {
 		return accounts{}, fmt.Errorf("read accounts of image: %w", err)
 	}
-	defer done(context.WithoutCancel(ctx))
+	defer func() { _ = done(context.WithoutCancel(ctx)) }()
 	snapshots := r.client.SnapshotService(snapshotter)
 	mounts, err := snapshots.View(ctx, id, d.chainID)
 	if err != nil {
@@ -340,7 +340,7 @@ func (r *Runtime) ImportImages(ctx context.Context, data io.Reader) ([]string, e
 	if err != nil {
 		return nil, fmt.Errorf("import images: %w", err)
 	}
-	defer done(context.WithoutCancel(ctx))
+	defer func() { _ = done(context.WithoutCancel(ctx)) }()
 	imported, err := r.client.Import(ctx, data, client.WithImageRefTranslator(func(name string) string {
 		if full, err := normalize(name); err == nil {
 			return full

@@ -218,7 +218,7 @@ func (p *process) wait(ctx context.Context) error {
 	case err = <-done:
 	case <-ctx.Done():
 		wake.Close()
-		<-done
+		_ = <-done
 		if p.cmd != nil {
 			err = p.cmd.Process.Release()
 		}
