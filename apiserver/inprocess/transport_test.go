@@ -178,7 +178,7 @@ func TestAContextEndsARequestBeforeItsAnswer(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if res, err := do(ctx, "GET", "/a", ""); !errors.Is(err, context.Canceled) { //nolint:bodyclose // there is none
+	if res, err := do(ctx, "GET", "/a", ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v %v", res, err)
 	}
 }
@@ -265,11 +265,11 @@ func TestCloseEndsAllAndRefusesMore(t *testing.T) {
 	tr.Close()
 	running.Wait()
 	clients.Wait()
-	if _, err := do(t.Context(), "GET", "/a", ""); !errors.Is(err, inprocess.ErrClosed) { //nolint:bodyclose // there is none
+	if _, err := do(t.Context(), "GET", "/a", ""); !errors.Is(err, inprocess.ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}
 	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://x/", nil)
-	if _, err := inprocess.New().RoundTrip(req); !errors.Is(err, inprocess.ErrClosed) { //nolint:bodyclose // there is none
+	if _, err := inprocess.New().RoundTrip(req); !errors.Is(err, inprocess.ErrClosed) {
 		t.Errorf("before the beginning: %v", err)
 	}
 }

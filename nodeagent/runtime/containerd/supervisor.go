@@ -218,7 +218,7 @@ func (p *process) wait(ctx context.Context) error {
 	case err = <-done:
 	case <-ctx.Done():
 		wake.Close()
-		_ = <-done
+		<-done //nolint:errcheck // the wait was cut short on purpose
 		if p.cmd != nil {
 			err = p.cmd.Process.Release()
 		}
