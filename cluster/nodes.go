@@ -192,6 +192,9 @@ func (c *Cluster) dnsAddress() (netip.Addr, error) {
 	return ip, nil
 }
 
+// dnsService is the name that every installer gives it.
+const dnsService = "kube-dns"
+
 // ensureDNSService reserves the DNS address and shows it to people. No proxy
 // carries it, which the label tells them all: each node answers itself.
 func (c *Cluster) ensureDNSService(ctx context.Context) error {
@@ -203,9 +206,16 @@ func (c *Cluster) ensureDNSService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = k.CoreV1().Services(metav1.NamespaceSystem).Create(ctx, &corev1.Service{
+	services := k.CoreV1().Services(metav1.NamespaceSystem)
+	// To create it again would fail on its address, not on its name.
+	if _, err := services.Get(ctx, dnsService, metav1.GetOptions{}); err == nil {
+		return nil
+	} else if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("service of the cluster's DNS: %w", err)
+	}
+	_, err = services.Create(ctx, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "kube-dns",
+			Name: dnsService,
 			Labels: map[string]string{
 				"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS",
 				"service.kubernetes.io/service-proxy-name": "skiff-dns",
