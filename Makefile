@@ -14,6 +14,9 @@ KUBECTL_LDFLAGS = -s -w $(foreach v,gitVersion=$(KUBECTL_VERSION) gitMajor=1 git
 # Static binaries, and one set of compiled packages for builds, tests and lint.
 export CGO_ENABLED := 0
 PROFILE ?= default
+# Further flags of `make run`.
+FLAGS ?=
+ARCHIVE ?= $(BIN)/skiff.tar
 KUBECTL ?= $(BIN)/skiff-kubectl
 # Packages whose tests need root and the machine to themselves come one by one.
 E2E := ./test/e2e/...
@@ -41,6 +44,7 @@ build: prepare ## Build skiff, kubectl, containerd and runc, and the sample imag
 
 generate: ## Write generated code and documents.
 	hack/update-openapi.sh
+	hack/update-kinds.sh
 
 manifests: ## Write config/rbac from the markers in controllers/.
 	hack/update-rbac.sh
@@ -51,7 +55,7 @@ up: build ## Build all and run a cluster with the sample application.
 	hack/up.sh $(PROFILE)
 
 run: build ## Run the controllers from here against the cluster in the kubeconfig.
-	$(BIN)/skiff controllers
+	$(BIN)/skiff controllers $(FLAGS)
 
 install: ## Install the manifests that a cluster needs before controllers run against it.
 	$(KUBECTL) apply -k config/default
@@ -60,9 +64,10 @@ uninstall: ## Remove what install installed.
 	$(KUBECTL) delete --ignore-not-found -k config/default
 
 deploy: build install ## Run the controllers inside the cluster.
-	$(BIN)/skiff image build -t skiff.dev/skiff:dev -o $(BIN)/images/skiff.tar $(BIN)/skiff
-	$(BIN)/skiff image load -p $(PROFILE) $(BIN)/images/skiff.tar
+	$(BIN)/skiff image build -t skiff.dev/skiff:dev -o $(ARCHIVE) $(BIN)/skiff
+	$(BIN)/skiff image load -p $(PROFILE) $(ARCHIVE)
 	$(KUBECTL) apply -k config/manager
+	$(KUBECTL) -n skiff-system rollout status deployment/skiff-controllers --timeout=120s
 
 undeploy: ## Remove what deploy deployed.
 	$(KUBECTL) delete --ignore-not-found -k config/manager

@@ -243,6 +243,25 @@ func (o Of[T]) Erase() *Kind {
 	return k
 }
 
+// In gives the same kind as a further version of its group serves it. Its
+// objects live in the same store and are worked on in the same Go type;
+// api/scheme converts what goes over the wire.
+func (k *Kind) In(version string) *Kind {
+	other := *k
+	other.GVK.Version, other.GVR.Version = version, version
+	if k.Status != nil {
+		status := *k.Status
+		other.Status = &status
+	}
+	return &other
+}
+
+// Prerelease says whether the version is an alpha or a beta, which servers
+// only serve when told to.
+func (k *Kind) Prerelease() bool {
+	return strings.Contains(k.GVK.Version, "alpha") || strings.Contains(k.GVK.Version, "beta")
+}
+
 func (o Of[T]) eraseColumns(k *Kind) {
 	columns := o.Columns
 	for _, c := range columns {

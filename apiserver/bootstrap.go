@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -24,7 +25,9 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
+	"github.com/skiffcluster/skiff/apiserver/aggregation"
 	"github.com/skiffcluster/skiff/apiserver/auth"
 )
 
@@ -64,15 +67,15 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.ensure(ctx, objs); err != nil {
 		return err
 	}
-	if err := s.ensure(ctx, s.apiEndpoints()); err != nil {
-		return err
-	}
 	return s.waitForRoles(ctx)
 }
 
 // waitForRoles waits until the authorizer has seen the bootstrap roles: until
 // then it refuses what they allow.
 func (s *Server) waitForRoles(ctx context.Context) error {
+	if !s.serves(rbacv1.SchemeGroupVersion, "clusterroles") {
+		return nil // and the authorizer has none
+	}
 	return wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) {
 		for _, r := range auth.ClusterRoles() {
 			if _, err := s.rbac.ClusterRoles.Get(r.Name); err != nil {
@@ -168,6 +171,16 @@ func bringUpToDate(old, want runtime.Object) runtime.Object {
 		o.Subjects = missing(o.Subjects, want.(*rbacv1.ClusterRoleBinding).Subjects)
 	case *rbacv1.RoleBinding:
 		o.Subjects = missing(o.Subjects, want.(*rbacv1.RoleBinding).Subjects)
+	case *corev1.ConfigMap:
+		o.Data = want.(*corev1.ConfigMap).Data
+	case *apiregistrationv1.APIService:
+		if aggregation.Managed(o) {
+			o.Spec = want.(*apiregistrationv1.APIService).Spec
+		}
+	case *flowcontrolv1.FlowSchema:
+		bringFlowUpToDate(o, want.(*flowcontrolv1.FlowSchema))
+	case *flowcontrolv1.PriorityLevelConfiguration:
+		bringLevelUpToDate(o, want.(*flowcontrolv1.PriorityLevelConfiguration))
 	case *corev1.Endpoints:
 		o.Subsets = want.(*corev1.Endpoints).Subsets
 	case *discoveryv1.EndpointSlice:
@@ -240,30 +253,4 @@ func (s *Server) port() int {
 		}
 	}
 	return 6443
-}
-
-// apiEndpoints is where this API server is. A loopback address is none that
-// others could reach, and the API refuses it: there are no endpoints then.
-func (s *Server) apiEndpoints() []metav1.Object {
-	if s.config.Listener == nil || s.config.AdvertiseAddress.IsLoopback() {
-		return nil
-	}
-	ip, port, name, tcp := s.config.AdvertiseAddress.String(), int32(s.port()), "https", corev1.ProtocolTCP
-	family, ready := discoveryv1.AddressTypeIPv4, true
-	if s.config.AdvertiseAddress.To4() == nil {
-		family = discoveryv1.AddressTypeIPv6
-	}
-	m := metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}}
-	slice := m.DeepCopy()
-	slice.Labels = map[string]string{discoveryv1.LabelServiceName: "kubernetes"}
-	return []metav1.Object{
-		&corev1.Endpoints{ObjectMeta: m, Subsets: []corev1.EndpointSubset{{
-			Addresses: []corev1.EndpointAddress{{IP: ip}}, Ports: []corev1.EndpointPort{{Name: name, Port: port, Protocol: tcp}},
-		}}},
-		&discoveryv1.EndpointSlice{
-			ObjectMeta: *slice, AddressType: family,
-			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
-			Ports:     []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &tcp}},
-		},
-	}
 }

@@ -7,16 +7,17 @@ import (
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/features"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 )
 
 // socketChain is what a request from the network goes through, last line
 // first.
-func socketChain(h http.Handler, c *genericapiserver.Config, closing context.Context) http.Handler {
+func socketChain(h http.Handler, c *genericapiserver.Config, limit func(http.Handler, *genericapiserver.Config) http.Handler, closing context.Context) http.Handler {
 	h = endStreams(h, c, closing)
 	h = genericapifilters.WithAuthorization(h, c.Authorization.Authorizer, c.Serializer)
-	h = genericfilters.WithMaxInFlightLimit(h, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
+	h = limit(h, c)
 	h = identify(h, c)
 	h = genericapifilters.WithRequestDeadline(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
 	h = genericfilters.WithWaitGroup(h, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
@@ -49,7 +50,11 @@ func endStreams(h http.Handler, c *genericapiserver.Config, closing context.Cont
 
 // identify says who asks.
 func identify(h http.Handler, c *genericapiserver.Config) http.Handler {
-	h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
+	if c.FeatureGate.Enabled(features.ConstrainedImpersonation) {
+		h = impersonation.WithConstrainedImpersonation(h, c.Authorization.Authorizer, c.Serializer)
+	} else {
+		h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
+	}
 	h = genericapifilters.WithAudit(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc)
 	refuse := genericapifilters.Unauthorized(c.Serializer)
 	refuse = genericapifilters.WithFailedAuthenticationAudit(refuse, c.AuditBackend, c.AuditPolicyRuleEvaluator)

@@ -2,10 +2,17 @@ package apiserver
 
 import (
 	"context"
-	"crypto/ecdsa"
+	"crypto"
+	"crypto/tls"
 	"net"
+	"net/http"
 	"time"
 
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	cliflag "k8s.io/component-base/cli/flag"
+
+	"github.com/skiffcluster/skiff/apiserver/audit"
+	"github.com/skiffcluster/skiff/apiserver/auth"
 	"github.com/skiffcluster/skiff/apiserver/etcd"
 )
 
@@ -16,33 +23,67 @@ const Version = "v1.37.2"
 type Config struct {
 	Etcd etcd.Config
 
-	// Listener serves HTTPS with the certificate and key (PEM). Without one
-	// the server is reached in-process only.
-	Listener               net.Listener
-	CertificatePEM, KeyPEM []byte
-	ClientCAPEM            []byte // signs client certificates
-	TokenFile              string // CSV: token,user,uid[,"groups"]
-	AdvertiseAddress       net.IP // where nodes reach this server
-	ServiceAccountKey      *ecdsa.PrivateKey
-	ServiceAccountIssuer   string // default https://kubernetes.default.svc.cluster.local
-	ServiceClusterIPRange  string // default 10.96.0.0/12
-	ServiceNodePortRange   string // default 30000-32767
-	EventTTL               time.Duration
-	MaxRequestsInFlight    int // default 400
-	MaxMutatingInFlight    int // default 200
-	RequestTimeout         time.Duration
-	KubeletCAPEM           []byte // signs agents' serving certificates
-	KubeletClientCertPEM   []byte // shown to agents
-	KubeletClientKeyPEM    []byte
+	// Listener serves HTTPS with Serving, or the certificate and key of the
+	// files if given. Without one the server is reached in-process only.
+	Listener                net.Listener
+	Serving                 dynamiccertificates.CertKeyContentProvider
+	TLSCertFile, TLSKeyFile string
+	ClientCAPEM             []byte // signs client certificates
+	// Authentication and Authorization are what an administrator may add and
+	// choose; Audit, nil for none, what is written down of requests.
+	Authentication        auth.Methods
+	Authorization         auth.Authorization
+	Audit                 *audit.Options
+	AdvertiseAddress      net.IP // where nodes reach this server
+	ServiceAccounts       ServiceAccounts
+	ServiceClusterIPRange string // default 10.96.0.0/12
+	ServiceNodePortRange  string // default 30000-32767
+	EventTTL              time.Duration
+	MaxRequestsInFlight   int // default 400
+	MaxMutatingInFlight   int // default 200
+	// NoPriorityAndFairness limits requests by these two figures alone.
+	NoPriorityAndFairness bool
+	// RuntimeConfig switches versions of kinds, as --runtime-config of
+	// kube-apiserver: "batch/v1" or "api/beta" to "true" or "false".
+	RuntimeConfig cliflag.ConfigurationMap
+	// ProxyClientCertificate, PEM, is shown to extension servers, or that of
+	// the files if given; ProxyCAPEM signs it. Its name is ProxyClientName.
+	ProxyClientCertificate                  func() (cert, key []byte)
+	ProxyClientCertFile, ProxyClientKeyFile string
+	ProxyCAPEM                              []byte
+	RequestTimeout                          time.Duration
+	KubeletCAPEM                            []byte // signs agents' serving certificates
+	// KubeletClientCertificate is shown to agents.
+	KubeletClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	// Changes to the default set of admission plugins, by upstream's names.
 	EnableAdmissionPlugins, DisableAdmissionPlugins []string
+	// Paths are served beside the API to those who may by RBAC, as
+	// non-resource URLs.
+	Paths map[string]http.Handler
 	// DialNode reaches an agent or a pod; nil is TCP. Nodes in this process
 	// are reached through memory.
 	DialNode func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
+// ServiceAccounts says whose service-account tokens are good.
+type ServiceAccounts struct {
+	// Key signs tokens; SigningKeyFile instead of it. Without either there are
+	// no tokens.
+	Key            crypto.Signer
+	SigningKeyFile string
+	KeyFiles       []string // further keys that tokens may be signed with
+	// Issuers are whose tokens are accepted; the first is ours. Default
+	// https://kubernetes.default.svc.cluster.local.
+	Issuers      []string
+	APIAudiences []string      // whom tokens for this server are for; default: the issuers
+	JWKSURI      string        // where others get the keys; default: this server
+	MaxLifetime  time.Duration // of tokens; default: as long as is asked for
+}
+
 func (c *Config) complete() {
-	def(&c.ServiceAccountIssuer, "https://kubernetes.default.svc.cluster.local")
+	if len(c.ServiceAccounts.Issuers) == 0 {
+		c.ServiceAccounts.Issuers = []string{"https://kubernetes.default.svc.cluster.local"}
+	}
 	def(&c.ServiceClusterIPRange, "10.96.0.0/12")
 	def(&c.ServiceNodePortRange, "30000-32767")
 	def(&c.EventTTL, time.Hour)

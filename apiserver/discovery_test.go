@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiffcluster/skiff/api/all"
+	"github.com/skiffcluster/skiff/apiserver"
 	"github.com/skiffcluster/skiff/cluster/clustertest"
 )
 
@@ -128,7 +129,7 @@ func TestDiscoveryIsThatOfKubernetes(t *testing.T) {
 
 func TestDocumentsDescribeEveryKind(t *testing.T) {
 	t.Parallel()
-	r := rawTo(t, clustertest.APIServer(t).RESTConfig())
+	r := rawTo(t, start(t, apiserver.Config{RuntimeConfig: map[string]string{"api/all": "true"}}).admin())
 	type schema struct {
 		Properties map[string]any            `json:"properties"`
 		Kinds      []metav1.GroupVersionKind `json:"x-kubernetes-group-version-kind"`

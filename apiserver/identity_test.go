@@ -57,7 +57,7 @@ func TestTokenFileAndMessagesOfRefusals(t *testing.T) {
 	if err := os.WriteFile(file, []byte("secret-ann,ann,1,\"devs,ops\"\nsecret-root,root,2,\"system:masters\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := socket(t, func(cfg *cluster.Config) { cfg.APIServer.TokenFile = file })
+	c := socket(t, func(cfg *cluster.Config) { cfg.APIServer.Authentication.TokenFile = file })
 	if a := rawTo(t, as(t, c, "secret-root")).get(maps); a.code != 200 {
 		t.Errorf("root: %d %s", a.code, a.body)
 	}
@@ -103,7 +103,7 @@ func TestImpersonation(t *testing.T) {
 		t.Errorf("groups without a user: %d %s", a.code, a.body)
 	}
 	bob := rawTo(t, c.As("bob"))
-	if a := bob.get(maps, "Impersonate-User", "ann"); a.code != 403 || a.status(t).Message != `users "ann" is forbidden: User "bob" cannot impersonate resource "users" in API group "" at the cluster scope` {
+	if a := bob.get(maps, "Impersonate-User", "ann"); a.code != 403 || a.status(t).Message != `configmaps is forbidden: User "bob" cannot impersonate-on:user-info:list resource "configmaps" in API group "" in the namespace "default"` {
 		t.Errorf("%d %s", a.code, a.body)
 	}
 }

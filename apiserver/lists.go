@@ -5,11 +5,13 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 )
@@ -61,9 +63,27 @@ func (o objects) IngressClasses(ctx context.Context) ([]networkingv1.IngressClas
 	return list.Items, nil
 }
 
+// EndpointSlices are those of a service.
+func (o objects) EndpointSlices(ctx context.Context, namespace, service string) ([]*discoveryv1.EndpointSlice, error) {
+	list, err := selected[discoveryv1.EndpointSliceList](ctx, o.s.storeOf(discoveryv1.GroupName, "endpointslices"), namespace,
+		labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service}))
+	if err != nil {
+		return nil, err
+	}
+	var out []*discoveryv1.EndpointSlice
+	for i := range list.Items {
+		out = append(out, &list.Items[i])
+	}
+	return out, nil
+}
+
 // cached is what the watch cache has of a resource.
 func cached[L any](ctx context.Context, store *genericregistry.Store, namespace string) (*L, error) {
-	obj, err := store.List(request.WithNamespace(ctx, namespace), &internalversion.ListOptions{ResourceVersion: "0"})
+	return selected[L](ctx, store, namespace, labels.Everything())
+}
+
+func selected[L any](ctx context.Context, store *genericregistry.Store, namespace string, by labels.Selector) (*L, error) {
+	obj, err := store.List(request.WithNamespace(ctx, namespace), &internalversion.ListOptions{ResourceVersion: "0", LabelSelector: by})
 	if err != nil {
 		return nil, err
 	}

@@ -6,18 +6,29 @@ import (
 	"net/url"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/util/proxy"
 	listers "k8s.io/client-go/listers/core/v1"
 )
 
-// resolver finds services that webhooks stand behind: by cluster IP, as
-// kube-apiserver does without --enable-aggregator-routing.
+// resolver finds services that webhooks and extension servers stand behind: an
+// endpoint, as kube-apiserver does with --enable-aggregator-routing, since the
+// machine of the API server need not have a proxier. Services without one are
+// tried by their cluster IP.
 type resolver struct{ objects objects }
 
 // ResolveEndpoint implements webhook.ServiceResolver.
 func (r resolver) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
+	if u, err := proxy.ResolveEndpoint(stored(r), r, namespace, name, port); err == nil {
+		return u, nil
+	}
 	return proxy.ResolveCluster(stored(r), namespace, name, port)
+}
+
+// GetEndpointSlices implements proxy.EndpointSliceGetter.
+func (r resolver) GetEndpointSlices(namespace, name string) ([]*discoveryv1.EndpointSlice, error) {
+	return r.objects.EndpointSlices(context.Background(), namespace, name)
 }
 
 // stored lists services from the watch cache.

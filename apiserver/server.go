@@ -1,9 +1,11 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -20,16 +22,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
-	"k8s.io/apiserver/pkg/authorization/union"
 	"k8s.io/apiserver/pkg/endpoints/discovery"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
@@ -43,6 +41,8 @@ import (
 	"github.com/skiffcluster/skiff/api/all"
 	"github.com/skiffcluster/skiff/api/scheme"
 	"github.com/skiffcluster/skiff/apiserver/admission"
+	"github.com/skiffcluster/skiff/apiserver/aggregation"
+	"github.com/skiffcluster/skiff/apiserver/audit"
 	"github.com/skiffcluster/skiff/apiserver/auth"
 	"github.com/skiffcluster/skiff/apiserver/crd"
 	"github.com/skiffcluster/skiff/apiserver/etcd"
@@ -55,27 +55,33 @@ import (
 
 // Server is an API server.
 type Server struct {
-	config    Config
-	store     *etcd.Store
-	transport *inprocess.Transport
-	informers informers.SharedInformerFactory
-	client    kubernetes.Interface
-	generic   *genericapiserver.GenericAPIServer
-	serve     func(ctx context.Context, drain time.Duration) (stopped, listenerStopped <-chan struct{}, err error)
-	closing   context.Context //nolint:containedctx // ends long-running requests
-	close     context.CancelFunc
-	resources map[schema.GroupResource]*registry.Resource
-	versions  []*registry.Resource // further versions of resources
-	tokens    *auth.Tokens
-	rbac      *auth.RBAC
-	allocator *services.Allocator
-	crd       *crd.Server
-	documents *handler3.OpenAPIService
-	presences []*presence
-	ready     chan struct{}
+	config     Config
+	store      *etcd.Store
+	transport  *inprocess.Transport
+	informers  informers.SharedInformerFactory
+	client     kubernetes.Interface
+	generic    *genericapiserver.GenericAPIServer
+	serve      func(ctx context.Context, drain time.Duration) (stopped, listenerStopped <-chan struct{}, err error)
+	closing    context.Context //nolint:containedctx // ends long-running requests
+	close      context.CancelFunc
+	resources  map[schema.GroupResource]*registry.Resource
+	versions   []*registry.Resource // further versions of resources
+	tokens     *auth.Tokens
+	rbac       *auth.RBAC
+	allocator  *services.Allocator
+	crd        *crd.Server
+	enabled    *serverstorage.ResourceConfig
+	fairness   *fairness // nil without a socket
+	aggregator *aggregation.Aggregator
+	documents  *handler3.OpenAPIService
+	presences  []*presence
+	ready      chan struct{}
+	beside     []func(context.Context) // what keeps up with files while the server runs
 
-	tokenAuthenticator authenticator.Token
-	audiences          authenticator.Audiences
+	authenticator *auth.Authenticator
+	authorizer    *auth.Authorizer
+	audit         *audit.Backend
+	audiences     authenticator.Audiences
 }
 
 // shared is what all servers of a process have in common: it is costly to make
@@ -121,6 +127,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 // abandon closes what a server holds that could not be put together.
 func (s *Server) abandon() {
 	s.close()
+	s.audit.Stop()
 	for _, r := range s.resources {
 		r.Store.Destroy()
 	}
@@ -147,7 +154,10 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 func (s *Server) assemble(ctx context.Context) error {
 	t := shared()
-	kinds := all.Kinds()
+	kinds, err := s.enable(t, all.Kinds())
+	if err != nil {
+		return err
+	}
 	if err := s.openRanges(); err != nil {
 		return err
 	}
@@ -162,15 +172,23 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.crd, err = crd.New(ctx, *cfg, s.store, resolver{objects{s}}); err != nil {
 		return err
 	}
-	if s.generic, err = cfg.Complete(s.informers).New("skiff", s.crd.GenericAPIServer); err != nil {
-		return fmt.Errorf("assemble API server: %w", err)
-	}
 	if err := s.addSubresources(); err != nil {
 		return err
 	}
-	i := &installer{server: s.generic, config: cfg, scheme: t.scheme, codecs: t.codecs, params: t.params, spec: t.spec}
-	if err := i.install(s.groups(kinds)); err != nil {
+	groups := s.groups(kinds)
+	if err := s.aggregate(cfg, groups); err != nil {
 		return err
+	}
+	s.divide()
+	if s.generic, err = cfg.Complete(s.informers).New("skiff", s.crd.GenericAPIServer); err != nil {
+		return fmt.Errorf("assemble API server: %w", err)
+	}
+	i := &installer{server: s.generic, config: cfg, scheme: t.scheme, codecs: t.codecs, params: t.params, spec: t.spec}
+	if err := i.install(groups); err != nil {
+		return err
+	}
+	for _, r := range s.resources {
+		s.generic.RegisterDestroyFunc(r.Store.Destroy) // also of kinds that are not served
 	}
 	s.documents = t.spec.Serve(s.generic.Handler.NonGoRestfulMux, s.generic.Handler.NonGoRestfulMux, func() []*restful.WebService {
 		all := s.generic.Handler.GoRestfulContainer.RegisteredWebServices()
@@ -186,15 +204,21 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	if s.tokens != nil {
-		configuration, keys, err := s.tokens.Discovery("https://" + cfg.ExternalAddress)
+		configuration, keys, err := s.tokens.Discovery(cmp.Or(s.config.ServiceAccounts.JWKSURI, "https://"+cfg.ExternalAddress+auth.JWKSPath))
 		if err != nil {
 			return err
 		}
 		s.generic.Handler.NonGoRestfulMux.Handle(auth.OIDCPath, configuration)
 		s.generic.Handler.NonGoRestfulMux.Handle(auth.JWKSPath, keys)
 	}
+	for path, h := range s.config.Paths {
+		s.generic.Handler.NonGoRestfulMux.Handle(path, h)
+	}
 	s.serve = s.generic.PrepareRun().NonBlockingRunWithContext
-	s.transport.Serve(inProcessChain(s.generic.Handler.Director, cfg))
+	if s.fairness != nil {
+		s.fairness.Install(s.generic.Handler.NonGoRestfulMux)
+	}
+	s.transport.Serve(inProcessChain(s.aggregator.Handler(s.generic.Handler.Director), cfg))
 	return nil
 }
 
@@ -247,6 +271,7 @@ func (s *Server) openResource(t *types, k *api.Kind, getter generic.RESTOptionsG
 		from = existing // a further version
 	}
 	expressions.Attach(k)
+	keepMandatory(k)
 	r, err := registry.New(t.scheme, k, getter, from)
 	if err != nil {
 		return err
@@ -264,7 +289,7 @@ func (s *Server) openResource(t *types, k *api.Kind, getter generic.RESTOptionsG
 	return nil
 }
 
-// groups arranges the storage by group and version, in the kinds' order.
+// groups arranges the storage by group and version, as discovery lists them.
 func (s *Server) groups(kinds []*api.Kind) []group {
 	var out []group
 	index := map[schema.GroupVersion]int{}
@@ -283,11 +308,17 @@ func (s *Server) groups(kinds []*api.Kind) []group {
 		if r.Kind != k {
 			r, further = further[0], further[1:]
 		}
-		add(k.GVR.GroupVersion(), r.Storage)
+		if s.enabled.ResourceEnabled(k.GVR) {
+			add(k.GVR.GroupVersion(), r.Storage)
+		}
 	}
 	for gv, storage := range s.reviews() {
-		add(gv, storage)
+		maps.DeleteFunc(storage, func(path string, _ rest.Storage) bool { return !s.serves(gv, path) })
+		if len(storage) > 0 {
+			add(gv, storage)
+		}
 	}
+	slices.SortStableFunc(out, func(a, b group) int { return aggregation.Compare(a.gv, b.gv) })
 	return out
 }
 
@@ -295,7 +326,7 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	c := genericapiserver.NewConfig(t.codecs)
 	c.EffectiveVersion = effectiveVersion{compatibility.DefaultBuildEffectiveVersion()}
 	c.BuildHandlerChainFunc = func(h http.Handler, c *genericapiserver.Config) http.Handler {
-		return socketChain(h, c, s.closing)
+		return socketChain(s.aggregator.Handler(h), c, s.limit, s.closing)
 	}
 	c.LoopbackClientConfig = s.RESTConfig(self)
 	c.PublicAddress = s.config.AdvertiseAddress
@@ -314,90 +345,18 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	}
 	c.ExternalAddress = net.JoinHostPort(s.config.AdvertiseAddress.String(), strconv.Itoa(port))
 	c.DiscoveryAddresses = discovery.DefaultAddresses{DefaultAddress: c.ExternalAddress}
-	err := s.authenticate(c)
-	if err != nil {
-		return nil, err
+	for _, add := range []func(*genericapiserver.Config) error{s.authenticate, s.authorize, s.record, s.encrypt} {
+		if err := add(c); err != nil {
+			return nil, err
+		}
 	}
-	if err := s.authorize(c); err != nil {
-		return nil, err
-	}
+	var err error
 	c.AdmissionControl, err = admission.New(admission.Config{
 		Objects: objects{s}, Client: s.client, Informers: s.informers, REST: c.LoopbackClientConfig,
 		Authorizer: c.Authorization.Authorizer, Services: resolver{objects{s}}, Presence: s.presenceOf, Stop: s.closing.Done(),
 		Enable: s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins,
 	})
 	return c, err
-}
-
-// secure serves HTTPS.
-func (s *Server) secure(c *genericapiserver.Config) error {
-	cert, err := dynamiccertificates.NewStaticCertKeyContent("serving", s.config.CertificatePEM, s.config.KeyPEM)
-	if err != nil {
-		return fmt.Errorf("serving certificate: %w", err)
-	}
-	c.SecureServing = &genericapiserver.SecureServingInfo{Listener: s.config.Listener, Cert: cert}
-	return nil
-}
-
-func (s *Server) authenticate(c *genericapiserver.Config) error {
-	a := auth.Authentication{TokenFile: s.config.TokenFile}
-	if len(s.config.ClientCAPEM) > 0 {
-		ca, err := dynamiccertificates.NewStaticCAContent("client-ca", s.config.ClientCAPEM)
-		if err != nil {
-			return fmt.Errorf("client CA: %w", err)
-		}
-		a.ClientCA = ca
-		if c.SecureServing != nil {
-			c.SecureServing.ClientCA = ca
-		}
-	}
-	if s.config.ServiceAccountKey != nil {
-		tokens, err := auth.NewTokens(s.config.ServiceAccountIssuer, s.config.ServiceAccountKey)
-		if err != nil {
-			return err
-		}
-		tokens.Objects = objects{s}
-		s.tokens, a.ServiceAccounts = tokens, tokens
-		s.audiences, c.Authentication.APIAudiences = tokens.Audiences, tokens.Audiences
-	}
-	requests, tokens, err := a.New()
-	if err != nil {
-		return err
-	}
-	c.Authentication.Authenticator, s.tokenAuthenticator = requests, tokens
-	return nil
-}
-
-func (s *Server) authorize(c *genericapiserver.Config) error {
-	rbac := s.informers.Rbac().V1()
-	s.rbac = &auth.RBAC{
-		Roles: rbac.Roles().Lister(), RoleBindings: rbac.RoleBindings().Lister(),
-		ClusterRoles: rbac.ClusterRoles().Lister(), ClusterRoleBindings: rbac.ClusterRoleBindings().Lister(),
-	}
-	nodes := &auth.Nodes{Pods: s.podsOfNode}
-	named := func(name string, a authorizer.Authorizer) union.NamedAuthorizer {
-		return union.NamedAuthorizer{AuthorizerName: name, Authorizer: a}
-	}
-	all, err := union.New(
-		named("masters", authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)),
-		named("open-paths", authorizer.AuthorizerFunc(openPaths)),
-		named("node", authorizer.AuthorizerFunc(nodes.Authorize)),
-		named("rbac", authorizer.AuthorizerFunc(s.rbac.Authorize)),
-	)
-	if err != nil {
-		return fmt.Errorf("assemble authorizers: %w", err)
-	}
-	c.Authorization.Authorizer, c.RuleResolver = all, s.rbac
-	return nil
-}
-
-// openPaths lets everybody, also without an identity, ask for health and
-// version: nothing else is answered anonymously.
-func openPaths(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	if !a.IsResourceRequest() && a.GetVerb() == "get" && auth.Open(a.GetPath()) {
-		return authorizer.DecisionAllow, "", nil
-	}
-	return authorizer.DecisionNoOpinion, "", nil
 }
 
 func (s *Server) addHealth() error {
@@ -428,6 +387,13 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var group sync.WaitGroup
+	if err := s.audit.Run(); err != nil {
+		return err
+	}
+	defer s.audit.Stop()
+	for _, f := range s.beside {
+		group.Go(func() { f(ctx) })
+	}
 	s.informers.Start(ctx.Done())
 	for _, p := range s.presences {
 		group.Go(func() { s.watchPresence(ctx, p) })
@@ -445,12 +411,12 @@ func (s *Server) Run(ctx context.Context) error {
 			cancel(fmt.Errorf("write bootstrap objects: %w", err))
 			return
 		}
-		close(s.ready)
+		s.announce(ctx, sync.OnceFunc(func() { close(s.ready) }))
 	})
 	group.Go(func() {
 		select {
 		case <-s.store.Stopped():
-			cancel(errors.New("etcd stopped"))
+			cancel(s.store.Why())
 		case <-ctx.Done():
 		}
 	})

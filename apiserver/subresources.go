@@ -11,8 +11,10 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +27,7 @@ import (
 	"github.com/skiffcluster/skiff/apiserver/accounts"
 	"github.com/skiffcluster/skiff/apiserver/auth"
 	"github.com/skiffcluster/skiff/apiserver/certificates"
+	"github.com/skiffcluster/skiff/apiserver/components"
 	"github.com/skiffcluster/skiff/apiserver/namespaces"
 	"github.com/skiffcluster/skiff/apiserver/pods"
 	"github.com/skiffcluster/skiff/apiserver/reviews"
@@ -41,7 +44,7 @@ func (s *Server) addSubresources() error {
 		return err
 	}
 	deps := pods.Deps{
-		Pods: s.storeOf("", "pods"), Node: objects{s}.Node, Agents: agents, Dial: s.config.DialNode,
+		Pods: s.storeOf("", "pods"), Budgets: s.storeOf(policyv1.GroupName, "poddisruptionbudgets"), Node: objects{s}.Node, Agents: agents, Dial: s.config.DialNode,
 	}
 	for path, storage := range pods.New(deps) {
 		core("pods")[path] = storage
@@ -51,7 +54,7 @@ func (s *Server) addSubresources() error {
 	ns.Storage["namespaces/finalize"] = namespaces.New(ns.Store)
 	certificates.Prepare(s.resources[schema.GroupResource{Group: certificatesv1.GroupName, Resource: "certificatesigningrequests"}])
 	core("serviceaccounts")["serviceaccounts/token"] = &accounts.Token{Tokens: s.tokens, Objects: objects{s}}
-	escalation := auth.Escalation{Rules: s.rbac, Authorizer: s.generic.Authorizer}
+	escalation := auth.Escalation{Rules: s.rbac, Authorizer: s.authorizer}
 	for _, resource := range []string{"roles", "rolebindings", "clusterroles", "clusterrolebindings"} {
 		escalation.Attach(s.storeOf(rbacv1.GroupName, resource))
 	}
@@ -126,13 +129,7 @@ func (s *Server) agentTransport() (http.RoundTripper, error) {
 	if len(s.config.KubeletCAPEM) > 0 && !cfg.RootCAs.AppendCertsFromPEM(s.config.KubeletCAPEM) {
 		return nil, errors.New("kubelet CA holds no certificate")
 	}
-	if len(s.config.KubeletClientCertPEM) > 0 {
-		cert, err := tls.X509KeyPair(s.config.KubeletClientCertPEM, s.config.KubeletClientKeyPEM)
-		if err != nil {
-			return nil, fmt.Errorf("kubelet client certificate: %w", err)
-		}
-		cfg.Certificates = []tls.Certificate{cert}
-	}
+	cfg.GetClientCertificate = s.config.KubeletClientCertificate
 	// HTTP/1.1: streams take over the connection.
 	return &http.Transport{
 		DialContext: s.config.DialNode, TLSClientConfig: cfg, TLSHandshakeTimeout: 10 * time.Second,
@@ -142,7 +139,14 @@ func (s *Server) agentTransport() (http.RoundTripper, error) {
 
 // reviews are the kinds that are answered and not stored.
 func (s *Server) reviews() map[schema.GroupVersion]map[string]rest.Storage {
-	return reviews.New(reviews.Deps{
-		Tokens: s.tokenAuthenticator, Audiences: s.audiences, Authorizer: s.generic.Authorizer, Rules: s.rbac,
+	unstored := reviews.New(reviews.Deps{
+		Tokens: s.authenticator.Token, Audiences: s.audiences, Authorizer: s.authorizer, Rules: s.authorizer,
 	})
+	unstored[corev1.SchemeGroupVersion] = map[string]rest.Storage{"componentstatuses": &components.Status{
+		Etcd: s.store.Check,
+		Lease: func(ctx context.Context, name string) (*coordinationv1.Lease, error) {
+			return read[coordinationv1.Lease](ctx, s.storeOf(coordinationv1.GroupName, "leases"), metav1.NamespaceSystem, name)
+		},
+	}}
+	return unstored
 }

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +10,8 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	restclient "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // Access is what a client outside this process needs, as a kubeconfig has it.
@@ -19,16 +20,19 @@ type Access struct {
 	CA, ClientCert, ClientKey []byte // PEM
 }
 
-// Access gives an administrator's. The cluster must listen.
+// Access gives an administrator's. A cluster that does not listen begins to, on
+// a free port of 127.0.0.1.
 func (c *Cluster) Access() (Access, error) {
-	l := c.config.APIServer.Listener
-	if l == nil {
-		return Access{}, errors.New("the cluster does not listen: set Config.Listen")
+	if err := c.Listen("127.0.0.1:0"); err != nil {
+		return Access{}, err
 	}
-	admin, err := c.pki.Client("admin", "kubernetes-admin", user.SystemPrivilegedGroup)
+	l := c.listener()
+	leaf, err := c.pki.Client("admin", "kubernetes-admin", user.SystemPrivilegedGroup)
 	if err != nil {
 		return Access{}, err
 	}
+	c.told.Do(func() { leaf.Notify(c.accessChanged) })
+	admin := leaf.Current()
 	host := c.config.APIServer.AdvertiseAddress
 	addr, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
@@ -42,6 +46,17 @@ func (c *Cluster) Access() (Access, error) {
 		Server: "https://" + net.JoinHostPort(host.String(), strconv.Itoa(addr.Port)),
 		CA:     c.pki.CA(), ClientCert: admin.Cert, ClientKey: admin.Key,
 	}, nil
+}
+
+// AccessChanged gives a value when the administrator's certificate was made
+// again, after Access was called: what was written of it is to be written anew.
+func (c *Cluster) AccessChanged() <-chan struct{} { return c.access }
+
+func (c *Cluster) accessChanged() {
+	select {
+	case c.access <- struct{}{}:
+	default: // one is waiting
+	}
 }
 
 // AdvertiseAddress is the address by which others reach a server that listens
@@ -70,6 +85,26 @@ func AdvertiseAddress(bind net.IP) net.IP {
 		}
 	}
 	return net.IPv4(127, 0, 0, 1)
+}
+
+// Kubeconfig is a kubeconfig with this access, whose one context has a name.
+func (a Access) Kubeconfig(name string) ([]byte, error) {
+	config := clientcmdapi.NewConfig()
+	a.AddTo(config, name)
+	raw, err := clientcmd.Write(*config)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	return raw, nil
+}
+
+// AddTo puts this access into a kubeconfig as a context of that name, and makes
+// it the current one.
+func (a Access) AddTo(config *clientcmdapi.Config, name string) {
+	config.Clusters[name] = &clientcmdapi.Cluster{Server: a.Server, CertificateAuthorityData: a.CA}
+	config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: a.ClientCert, ClientKeyData: a.ClientKey}
+	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
+	config.CurrentContext = name
 }
 
 // RESTConfig is for clients with this access.

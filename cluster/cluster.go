@@ -13,11 +13,12 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	restclient "k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/apiserver"
-	"github.com/skiffcluster/skiff/apiserver/etcd"
 	"github.com/skiffcluster/skiff/cluster/pki"
 )
 
@@ -36,18 +37,27 @@ type component interface {
 type Cluster struct {
 	config Config
 	pki    *pki.Store
+	access chan struct{} // one is sent when the administrator's certificate changed
+	told   sync.Once     // it is known where to send that
 	api    *apiserver.Server
 	temp   string // directory to remove in the end
 
 	mu      sync.Mutex
-	started []*running // in the order of their start
+	rooms   []*running    // in the order of their start
+	server  *running      // the API server, which all rooms need to the end
+	release []func()      // gives back what was reserved
+	serving chan struct{} // closed when the API server is ready
+	ready   time.Time     // when that was
 	failed  chan struct{}
 	err     error
 	stop    sync.Once
+
+	listening sync.Mutex // one Listen at a time
+	socket    *socket    // what Listen serves
+	client    func() (client.WithWatch, error)
 }
 
 type running struct {
-	name   string
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -55,26 +65,53 @@ type running struct {
 // Start starts a cluster and returns when it can be used. ctx limits the start
 // only; Stop ends the cluster.
 func Start(ctx context.Context, config Config) (_ *Cluster, err error) {
-	c := &Cluster{config: config, failed: make(chan struct{})}
+	c := &Cluster{config: config, access: make(chan struct{}, 1), serving: make(chan struct{}), failed: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			c.Stop()
 		}
 	}()
+	if err := c.join(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
-	if err := c.step("API server", func() error { return c.startAPIServer(ctx) }); err != nil {
+	content, err := c.readContent()
+	if err != nil {
 		return nil, err
 	}
-	if err := c.startRooms(ctx); err != nil {
+	if err := c.prepareAPIServer(); err != nil {
+		return nil, err
+	}
+	if err := c.run(ctx, "certificates", certificates{c.pki}); err != nil {
+		return nil, err
+	}
+	var group sync.WaitGroup
+	group.Go(func() { err = c.startRooms(ctx) })
+	if err := c.step("API server", func() error { return c.startAPIServer(ctx) }); err != nil {
+		c.fail(err) // the rooms wait for it no longer
+		group.Wait()
+		return nil, err
+	}
+	c.ready = time.Now()
+	close(c.serving)
+	group.Wait()
+	if err == nil {
+		err = errors.Join(c.startSnapshots(ctx), c.startApprover(ctx))
+	}
+	if err == nil && len(content) > 0 {
+		err = c.step("manifests", func() error { return c.applyContent(ctx, content) })
+	}
+	if err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// startRooms starts what stands around the API server, all at once: the rooms
-// wait for nothing but it.
+// startRooms starts what stands around the API server, all at once and beside
+// it: what a room prepares needs no server, and its first request waits for it
+// ([early]).
 func (c *Cluster) startRooms(ctx context.Context) error {
 	rooms := []struct {
 		name  Room
@@ -104,10 +141,19 @@ func (c *Cluster) RESTConfig() *restclient.Config {
 }
 
 // As is for clients in this process that are some user in groups, with that
-// user's rights.
+// user's rights. A service account is system:serviceaccount:NAMESPACE:NAME and
+// in the groups of all of them without being told.
 func (c *Cluster) As(name string, groups ...string) *restclient.Config {
-	return c.api.RESTConfig(&user.DefaultInfo{Name: name, Groups: groups})
+	if namespace, _, err := serviceaccount.SplitUsername(name); err == nil {
+		groups = append(slices.Clone(groups), serviceaccount.MakeGroupNames(namespace)...)
+	}
+	u := &user.DefaultInfo{Name: name, Groups: append(slices.Clone(groups), user.AllAuthenticated)}
+	return &restclient.Config{Host: "http://in-process", Transport: &early{cluster: c, user: u}, QPS: -1}
 }
+
+// Client has all rights and the types of Config.Scheme. It does not cache: it
+// reads what was written.
+func (c *Cluster) Client() (client.WithWatch, error) { return c.client() }
 
 // CA is the certificate that signs the cluster's others, PEM.
 func (c *Cluster) CA() []byte { return c.pki.CA() }
@@ -127,11 +173,17 @@ func (c *Cluster) Err() error {
 func (c *Cluster) Stop() {
 	c.stop.Do(func() {
 		c.mu.Lock()
-		parts := c.started
+		parts := c.rooms
+		if c.server != nil {
+			parts = append([]*running{c.server}, parts...)
+		}
 		c.mu.Unlock()
-		for i := len(parts) - 1; i >= 0; i-- {
-			parts[i].cancel()
-			<-parts[i].done
+		for _, p := range slices.Backward(parts) {
+			p.cancel()
+			<-p.done
+		}
+		for _, release := range c.release {
+			release()
 		}
 		if c.temp != "" {
 			_ = os.RemoveAll(c.temp) // a temporary directory: nothing is lost
@@ -142,17 +194,20 @@ func (c *Cluster) Stop() {
 // prepare makes the directories and certificates.
 func (c *Cluster) prepare() (err error) {
 	c.config.complete()
+	c.client = sync.OnceValues(func() (client.WithWatch, error) {
+		return client.NewWithWatch(c.RESTConfig(), client.Options{Scheme: c.config.Scheme})
+	})
 	if c.config.DataDir == "" {
 		if c.temp, err = os.MkdirTemp("", "skiff-"); err != nil {
 			return fmt.Errorf("make temporary data directory: %w", err)
 		}
-		c.pki, err = pki.Open("")
+		c.pki, err = pki.Open("", c.config.certificateClock)
 		return err
 	}
 	if err := os.MkdirAll(c.config.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	c.pki, err = pki.Open(filepath.Join(c.config.DataDir, "pki"))
+	c.pki, err = pki.Open(filepath.Join(c.config.DataDir, "pki"), c.config.certificateClock)
 	return err
 }
 
@@ -164,22 +219,33 @@ func (c *Cluster) dir(parts ...string) string {
 	return filepath.Join(append([]string{base}, parts...)...)
 }
 
-// step does one part of the start and reports its time.
+// step does one part of the start and reports its time, of a room from the
+// moment that it is not waiting for the API server.
 func (c *Cluster) step(name string, do func() error) error {
 	begin := time.Now()
 	err := do()
+	select {
+	case <-c.serving:
+		begin = c.ready
+	default:
+	}
 	if c.config.Progress != nil {
 		c.config.Progress(Step{Name: name, Took: time.Since(begin), Err: err})
 	}
 	return err
 }
 
-// run starts a component and waits until it is ready.
+// run starts a room and waits until it is ready.
 func (c *Cluster) run(ctx context.Context, name string, p component) error {
+	return c.runAs(ctx, name, p, func(r *running) { c.rooms = append(c.rooms, r) })
+}
+
+// runAs is run of a component that keep remembers for Stop.
+func (c *Cluster) runAs(ctx context.Context, name string, p component, keep func(*running)) error {
 	life, cancel := context.WithCancel(context.Background())
-	r := &running{name: name, cancel: cancel, done: make(chan struct{})}
+	r := &running{cancel: cancel, done: make(chan struct{})}
 	c.mu.Lock()
-	c.started = append(c.started, r)
+	keep(r)
 	c.mu.Unlock()
 	go func() {
 		defer close(r.done)
@@ -210,10 +276,11 @@ func (c *Cluster) fail(err error) {
 	}
 }
 
-func (c *Cluster) startAPIServer(ctx context.Context) error {
+// prepareAPIServer fills in the API server's configuration.
+func (c *Cluster) prepareAPIServer() error {
 	a := c.config.APIServer
 	if a.Etcd.Dir == "" && len(a.Etcd.Servers) == 0 {
-		a.Etcd = etcd.Config{Dir: c.dir("etcd"), NoSync: c.config.DataDir == "", Tick: a.Etcd.Tick}
+		a.Etcd.Dir, a.Etcd.NoSync = c.dir("etcd"), c.config.DataDir == ""
 		if c.config.DataDir == "" && a.Etcd.Tick == 0 {
 			a.Etcd.Tick = 10 * time.Millisecond
 		}
@@ -230,8 +297,13 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		a.CertificatePEM, a.KeyPEM = serving.Cert, serving.Key
+		a.Serving = renewing{serving, c.pki.CA()}
 	}
+	if err := c.preparePeers(); err != nil {
+		return err
+	}
+	a.Etcd.Peers = c.config.APIServer.Etcd.Peers
+	a.Paths = c.paths()
 	key, err := c.pki.SigningKey("sa")
 	if err != nil {
 		return err
@@ -240,17 +312,44 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.ServiceAccountKey, a.ClientCAPEM, a.KubeletCAPEM = key, c.pki.CA(), c.pki.CA()
-	a.KubeletClientCertPEM, a.KubeletClientKeyPEM = agents.Cert, agents.Key
-	c.config.APIServer = a
-	if c.api, err = apiserver.New(ctx, a); err != nil {
+	a.ServiceAccounts.Key, a.ClientCAPEM, a.KubeletCAPEM = key, c.pki.CA(), c.pki.CA()
+	a.KubeletClientCertificate = agents.ClientCertificate
+	proxy, ca, err := c.frontProxy()
+	if err != nil {
 		return err
 	}
-	return c.run(ctx, "API server", c.api)
+	a.ProxyCAPEM, a.ProxyClientCertificate = ca, func() (cert, key []byte) {
+		p := proxy.Current()
+		return p.Cert, p.Key
+	}
+	c.config.APIServer = a
+	return nil
+}
+
+// frontProxy is what extension servers know the API server by. It has a CA of
+// its own: whoever it signs may speak for every user.
+func (c *Cluster) frontProxy() (_ *pki.Leaf, ca []byte, err error) {
+	dir := ""
+	if c.config.DataDir != "" {
+		dir = c.dir("pki", "front-proxy")
+	}
+	store, err := pki.Open(dir, c.config.certificateClock)
+	if err != nil {
+		return nil, nil, fmt.Errorf("front proxy: %w", err)
+	}
+	leaf, err := store.Client(apiserver.ProxyClientName, apiserver.ProxyClientName)
+	return leaf, store.CA(), err
+}
+
+func (c *Cluster) startAPIServer(ctx context.Context) (err error) {
+	if c.api, err = apiserver.New(ctx, c.config.APIServer); err != nil {
+		return err
+	}
+	return c.runAs(ctx, "API server", c.api, func(r *running) { c.server = r })
 }
 
 // servingCertificate is for every name that clients know the server by.
-func (c *Cluster) servingCertificate(a apiserver.Config) (pki.Pair, error) {
+func (c *Cluster) servingCertificate(a apiserver.Config) (*pki.Leaf, error) {
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + c.config.ClusterDomain}
 	addresses := []string{"127.0.0.1", "::1"}
 	if prefix, err := netip.ParsePrefix(a.ServiceClusterIPRange); err == nil {

@@ -3,7 +3,12 @@ package cluster
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/apiserver"
 	"github.com/skiffcluster/skiff/controllers"
@@ -30,6 +35,37 @@ type Config struct {
 	ClusterCIDR string
 	// Progress is told of each step of the start.
 	Progress func(Step)
+
+	// What the cluster is to begin with is there when Start returns.
+	//
+	// CRDs are files of definitions, or directories of them, such as
+	// config/crd/bases; what else is in them is left out. Definitions are
+	// established.
+	CRDs []string
+	// Manifests are files, or directories of them, of any objects, and Objects
+	// further ones: definitions are applied first, then namespaces, then the
+	// rest, and webhook configurations in the end.
+	Manifests []string
+	Objects   []client.Object
+	// Webhooks has a server on this machine answer the webhooks.
+	Webhooks *Webhooks
+	// Scheme has the Go types of Client and of Objects. Kinds in it that
+	// convert (controller-runtime's Hub and Convertible) do so by Webhooks.
+	// Default: the built-in kinds.
+	Scheme *runtime.Scheme
+	// Clock is what the controllers and the scheduler tell the time by, unless
+	// their own Config says otherwise: CronJobs, deadlines, back-off. Nodes
+	// live by the real one.
+	Clock clock.WithTicker
+
+	certificateClock clock.WithTicker // what certificates begin and end by; nil: the machine's
+
+	// Join makes this a further master of a cluster that runs.
+	Join *Join
+	// ApproveServing approves the serving certificates of nodes that join.
+	ApproveServing bool
+	// Snapshots are taken at times.
+	Snapshots SnapshotSchedule
 
 	// Without leaves rooms out.
 	Without []Room
@@ -59,6 +95,11 @@ func (c Config) Validate() error {
 	if err != nil {
 		return err
 	}
+	for _, r := range c.Without {
+		if !slices.Contains([]Room{Controllers, Scheduler, Nodes}, r) {
+			return fmt.Errorf("--without %q: there are %s, %s and %s", r, Controllers, Scheduler, Nodes)
+		}
+	}
 	if pods.Overlaps(services) {
 		return fmt.Errorf("--cluster-cidr %s and --service-cluster-ip-range %s overlap: pods and services need addresses of their own", pods, services)
 	}
@@ -81,6 +122,9 @@ func (c *Config) complete() {
 		if *v == "" {
 			*v = d
 		}
+	}
+	if c.certificateClock == nil {
+		c.certificateClock = clock.RealClock{}
 	}
 	if len(c.Nodes) == 0 {
 		c.Nodes = []Node{{Simulated: true}}

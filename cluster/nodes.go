@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
+	"github.com/skiffcluster/skiff/cluster/pki"
 	"github.com/skiffcluster/skiff/dns"
 	"github.com/skiffcluster/skiff/nodeagent"
 	"github.com/skiffcluster/skiff/nodeagent/runtime/simulated"
@@ -32,6 +32,13 @@ type Node struct {
 	Simulated bool
 	// Proxier serves the services on a node that is not simulated.
 	Proxier proxier.Config
+	// Host gives the node a host of its own on this machine: a network namespace
+	// and a process of Program, which is skiff and by default this process's
+	// executable. Nodes of one Network, counted from 0, are on one link with each
+	// other; the machine routes between networks.
+	Host    bool
+	Network int
+	Program string
 }
 
 // startNodes starts every node and waits until each is registered.
@@ -39,16 +46,28 @@ func (c *Cluster) startNodes(ctx context.Context) error {
 	var group sync.WaitGroup
 	errs := make([]error, len(c.config.Nodes))
 	real := false
+	var hosted []Node
 	for i := range c.config.Nodes {
 		n := c.config.Nodes[i]
 		if n.NodeName == "" {
 			n.NodeName = fmt.Sprintf("%s-%d", c.config.Name, i)
 		}
+		if n.Host {
+			hosted = append(hosted, n)
+			continue
+		}
 		real = real || !n.Simulated
 		group.Go(func() { errs[i] = c.startNode(ctx, n) })
 	}
+	var hostsErr, rightsErr error
+	if len(hosted) > 0 {
+		group.Go(func() { hostsErr = c.startHosts(ctx, hosted) })
+	}
+	if len(hosted) > 0 || real {
+		group.Go(func() { rightsErr = c.ensurePodNetworkRole(ctx) })
+	}
 	group.Wait()
-	if err := errors.Join(errs...); err != nil || !real {
+	if err := errors.Join(append(errs, hostsErr, rightsErr)...); err != nil || !real {
 		return err
 	}
 	return c.startNetwork(ctx)
@@ -97,21 +116,21 @@ func (c *Cluster) startNode(ctx context.Context, n Node) error {
 
 // agentCertificate gives an agent what it serves its API with.
 func (c *Cluster) agentCertificate(cfg *nodeagent.Config) error {
+	leaf, err := c.agentLeaf(cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Certificate = leaf.ServerCertificate
+	return nil
+}
+
+func (c *Cluster) agentLeaf(cfg *nodeagent.Config) (*pki.Leaf, error) {
 	user, group := nodeUser(cfg.NodeName)
 	hosts := []string{cfg.NodeName, "127.0.0.1"}
 	if cfg.NodeIP != "" && cfg.NodeIP != "127.0.0.1" {
 		hosts = append(hosts, cfg.NodeIP)
 	}
-	pair, err := c.pki.Serving("kubelet-"+cfg.NodeName, pkix.Name{CommonName: user, Organization: []string{group}}, hosts...)
-	if err != nil {
-		return err
-	}
-	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
-	if err != nil {
-		return fmt.Errorf("certificate of node %s: %w", cfg.NodeName, err)
-	}
-	cfg.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
-	return nil
+	return c.pki.Serving("kubelet-"+cfg.NodeName, pkix.Name{CommonName: user, Organization: []string{group}}, hosts...)
 }
 
 // startNetwork starts what carries services on this machine: rules in the
@@ -121,7 +140,7 @@ func (c *Cluster) startNetwork(ctx context.Context) error {
 		return err
 	}
 	for i, n := range c.config.Nodes {
-		if n.Simulated {
+		if n.Simulated || n.Host {
 			continue
 		}
 		name := n.NodeName

@@ -23,6 +23,12 @@ func Remove(ctx context.Context, dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("nodes of the cluster: %w", err)
 	}
+	if HasHosts(dir) {
+		if err := destroyHosts(ctx, dir); err != nil {
+			return err
+		}
+		nodes = nil // all that they had was on their hosts
+	}
 	for _, n := range nodes {
 		if err := destroyNode(ctx, filepath.Join(dir, "nodes", n.Name())); err != nil {
 			return err

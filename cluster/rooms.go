@@ -2,10 +2,10 @@ package cluster
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
+
+	"k8s.io/client-go/util/keyutil"
 
 	"github.com/skiffcluster/skiff/controllers"
 	"github.com/skiffcluster/skiff/scheduler"
@@ -27,11 +27,17 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 	cfg := c.config.Controllers
 	cfg.REST = c.As("system:kube-controller-manager")
 	cfg.RootCA = c.pki.CA()
-	key, err := x509.MarshalECPrivateKey(c.config.APIServer.ServiceAccountKey)
-	if err != nil {
-		return fmt.Errorf("encode service account key: %w", err)
+	if len(cfg.ClusterSigningCert) == 0 {
+		cfg.ClusterSigningCert, cfg.ClusterSigningKey = c.pki.CAPair().Cert, c.pki.CAPair().Key
 	}
-	cfg.ServiceAccountKey = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key})
+	if cfg.Clock == nil {
+		cfg.Clock = c.config.Clock
+	}
+	key, err := c.serviceAccountKey()
+	if err != nil {
+		return err
+	}
+	cfg.ServiceAccountKey = key
 	if cfg.ClusterCIDR == "" {
 		cfg.ClusterCIDR, cfg.AllocateNodeCIDRs = c.config.ClusterCIDR, true
 	}
@@ -48,10 +54,26 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 	return c.run(ctx, "controllers", room)
 }
 
+// serviceAccountKey is the private key, PEM, that signs service-account tokens.
+func (c *Cluster) serviceAccountKey() ([]byte, error) {
+	accounts := c.config.APIServer.ServiceAccounts
+	if accounts.SigningKeyFile != "" {
+		return os.ReadFile(accounts.SigningKeyFile)
+	}
+	raw, err := keyutil.MarshalPrivateKeyToPEM(accounts.Key)
+	if err != nil {
+		return nil, fmt.Errorf("encode service account key: %w", err)
+	}
+	return raw, nil
+}
+
 // startScheduler runs the scheduler with the rights of system:kube-scheduler.
 func (c *Cluster) startScheduler(ctx context.Context) error {
 	cfg := c.config.Scheduler
 	cfg.REST = c.As("system:kube-scheduler")
+	if cfg.Clock == nil && c.config.Clock != nil {
+		cfg.Clock = c.config.Clock
+	}
 	if cfg.Identity == "" {
 		cfg.Identity = c.identity()
 	}

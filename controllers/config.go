@@ -34,12 +34,13 @@ type Config struct {
 	// once, so give a fixed one only where a second process with it cannot be.
 	Identity string
 
-	// LeaseDuration is how long others wait for a silent leader (default
-	// 1.5s), RenewDeadline how long a leader that cannot renew goes on
-	// (default 1.2s), RetryPeriod the time between tries (default 300ms).
+	// LeaseDuration is how long others wait for a silent leader (default 2s,
+	// whole seconds, since a Lease holds no others), RenewDeadline how long a
+	// leader that cannot renew goes on (default 1.5s), RetryPeriod the time
+	// between tries (default 200ms).
 	//
 	// A standby looks at the Lease every 1 to 2.2 retry periods, so a dead
-	// leader is replaced after at most 1.5s + 2 × 2.2 × 300ms = 2.8s.
+	// leader is replaced after at most 2s + 2 × 2.2 × 200ms = 2.9s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	// LeaseName and LeaseNamespace default to kube-controller-manager in
@@ -66,6 +67,10 @@ type Config struct {
 	// ClusterCIDR.
 	ServiceClusterIPRange string
 
+	// LoadBalancerPool is what services of type LoadBalancer get addresses
+	// from: networks and ranges, separated by commas. Empty: the nodes' own.
+	LoadBalancerPool string
+
 	// NodeMonitorPeriod is the time between looks at a node (default 5s),
 	// NodeMonitorGracePeriod how long it may be silent before it counts as
 	// unreachable (default 40s), NodeStartupGracePeriod the same for a node
@@ -90,6 +95,15 @@ type Config struct {
 	// Secrets of type kubernetes.io/service-account-token. Empty: such Secrets
 	// are left without a token.
 	ServiceAccountKey []byte
+
+	// ClusterSigningCert and ClusterSigningKey are the CA, PEM, that signs
+	// CertificateSigningRequests of the kubernetes.io signers. Empty: they are
+	// left unsigned.
+	ClusterSigningCert, ClusterSigningKey []byte
+
+	// ClusterSigningDuration is the longest that a signed certificate is valid
+	// for (default a year).
+	ClusterSigningDuration time.Duration
 }
 
 // withDefaults returns cfg with every empty field that has a default filled in.
@@ -99,9 +113,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	setDefault(&cfg.LeaseDuration, 1500*time.Millisecond)
-	setDefault(&cfg.RenewDeadline, 1200*time.Millisecond)
-	setDefault(&cfg.RetryPeriod, 300*time.Millisecond)
+	setDefault(&cfg.LeaseDuration, 2*time.Second)
+	setDefault(&cfg.RenewDeadline, 1500*time.Millisecond)
+	setDefault(&cfg.RetryPeriod, 200*time.Millisecond)
 	setDefault(&cfg.LeaseName, "kube-controller-manager")
 	setDefault(&cfg.LeaseNamespace, "kube-system")
 	setDefault(&cfg.NodeCIDRMaskSize, 24)
@@ -113,6 +127,7 @@ func (cfg Config) withDefaults() Config {
 	setDefault(&cfg.SecondaryNodeEvictionRate, 0.01)
 	setDefault(&cfg.LargeClusterSizeThreshold, 50)
 	setDefault(&cfg.UnhealthyZoneThreshold, 0.55)
+	setDefault(&cfg.ClusterSigningDuration, 365*24*time.Hour)
 	if len(cfg.RootCA) == 0 && cfg.REST != nil {
 		cfg.RootCA = cfg.REST.CAData
 	}

@@ -79,6 +79,11 @@ func (c *Controllers) standAndLead(ctx context.Context) error {
 
 // elector returns a candidate for the Lease.
 func (c *Controllers) elector(callbacks leaderCallbacks) (*leaderelection.LeaderElector, error) {
+	if c.cfg.LeaseDuration%time.Second != 0 {
+		// A Lease holds whole seconds: others would take over while this one
+		// still acts.
+		return nil, fmt.Errorf("lease duration %s is not of whole seconds", c.cfg.LeaseDuration)
+	}
 	identity := c.cfg.Identity
 	if identity == "" {
 		host, err := os.Hostname()

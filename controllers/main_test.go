@@ -20,7 +20,12 @@ const patience = 30 * time.Second
 // start runs controllers, by their names, against an API server of their own.
 func start(t *testing.T, names ...string) client.Client {
 	t.Helper()
-	api := clustertest.APIServer(t)
+	return startAt(t, clustertest.APIServer(t), names...)
+}
+
+// startAt runs controllers against an API server.
+func startAt(t *testing.T, api *clustertest.Cluster, names ...string) client.Client {
+	t.Helper()
 	allowPods(t, api.Client())
 	run(t, controllers.Config{REST: api.RESTConfig(), Controllers: names})
 	return api.Client()

@@ -12,6 +12,7 @@ import (
 	"github.com/skiffcluster/skiff/controllers/endpointslice"
 	"github.com/skiffcluster/skiff/controllers/endpointslicemirroring"
 	"github.com/skiffcluster/skiff/controllers/garbage"
+	"github.com/skiffcluster/skiff/controllers/loadbalancer"
 	"github.com/skiffcluster/skiff/controllers/namespace"
 	"github.com/skiffcluster/skiff/controllers/node"
 	"github.com/skiffcluster/skiff/controllers/nodeipam"
@@ -19,26 +20,8 @@ import (
 	"github.com/skiffcluster/skiff/controllers/rootca"
 	"github.com/skiffcluster/skiff/controllers/serviceaccount"
 	"github.com/skiffcluster/skiff/controllers/serviceaccounttoken"
+	"github.com/skiffcluster/skiff/controllers/ttl"
 )
-
-// clusterControllers are those that serve the cluster as a whole rather than
-// one workload.
-func clusterControllers() []controller {
-	return []controller{
-		{"namespace-controller", "namespace", setUpNamespace},
-		{"garbage-collector-controller", "garbagecollector", setUpGarbageCollector},
-		{"serviceaccount-controller", "serviceaccount", setUpServiceAccount},
-		{"serviceaccount-token-controller", "serviceaccount-token", setUpServiceAccountToken},
-		{"root-ca-certificate-publisher-controller", "root-ca-cert-publisher", setUpRootCA},
-		{"endpoints-controller", "endpoint", setUpEndpoints},
-		{"endpointslice-controller", "endpointslice", setUpEndpointSlice},
-		{"endpointslice-mirroring-controller", "endpointslicemirroring", setUpEndpointSliceMirroring},
-		{"node-ipam-controller", "nodeipam", setUpNodeIPAM},
-		{"node-lifecycle-controller", "nodelifecycle", setUpNode},
-		{"taint-eviction-controller", "", setUpTaintEviction},
-		{"pod-garbage-collector-controller", "podgc", setUpPodGC},
-	}
-}
 
 func setUpNamespace(mgr ctrl.Manager, cfg Config) error {
 	return (&namespace.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
@@ -88,6 +71,10 @@ func setUpEndpointSliceMirroring(mgr ctrl.Manager, cfg Config) error {
 	return (&endpointslicemirroring.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
 }
 
+func setUpLoadBalancer(mgr ctrl.Manager, cfg Config) error {
+	return (&loadbalancer.Reconciler{Client: mgr.GetClient(), Pool: cfg.LoadBalancerPool}).SetupWithManager(mgr)
+}
+
 func setUpNodeIPAM(mgr ctrl.Manager, cfg Config) error {
 	if !cfg.AllocateNodeCIDRs {
 		return nil
@@ -123,4 +110,8 @@ func setUpTaintEviction(mgr ctrl.Manager, cfg Config) error {
 
 func setUpPodGC(mgr ctrl.Manager, cfg Config) error {
 	return (&podgc.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
+}
+
+func setUpTTL(mgr ctrl.Manager, cfg Config) error {
+	return (&ttl.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
 }

@@ -57,7 +57,7 @@ func hasImages(t *testing.T, c client.Client, app, want string) {
 }
 
 func TestStatefulSet(t *testing.T) {
-	c := start(t, "statefulset-controller", "garbage-collector-controller")
+	c := start(t, "statefulset-controller", "garbage-collector-controller", "persistentvolumeclaim-protection-controller")
 
 	t.Run("starts its pods in order, each when the one before is ready", func(t *testing.T) {
 		set := newStatefulSet("order", 2)

@@ -7,25 +7,12 @@ import (
 	"github.com/skiffcluster/skiff/controllers/daemonset"
 	"github.com/skiffcluster/skiff/controllers/deployment"
 	"github.com/skiffcluster/skiff/controllers/job"
+	"github.com/skiffcluster/skiff/controllers/podautoscaler"
 	"github.com/skiffcluster/skiff/controllers/replicaset"
 	"github.com/skiffcluster/skiff/controllers/replication"
 	"github.com/skiffcluster/skiff/controllers/statefulset"
 	"github.com/skiffcluster/skiff/controllers/ttlafterfinished"
 )
-
-// workloadControllers are those that own pods, and what pods come from.
-func workloadControllers() []controller {
-	return []controller{
-		{"deployment-controller", "deployment", setUpDeployment},
-		{"replicaset-controller", "replicaset", setUpReplicaSet},
-		{"replicationcontroller-controller", "replicationcontroller", setUpReplication},
-		{"daemonset-controller", "daemonset", setUpDaemonSet},
-		{"statefulset-controller", "statefulset", setUpStatefulSet},
-		{"job-controller", "job", setUpJob},
-		{"cronjob-controller", "cronjob", setUpCronJob},
-		{"ttl-after-finished-controller", "ttl-after-finished", setUpTTLAfterFinished},
-	}
-}
 
 func setUpDeployment(mgr ctrl.Manager, cfg Config) error {
 	return (&deployment.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("deployment-controller")}).SetupWithManager(mgr)
@@ -57,4 +44,8 @@ func setUpJob(mgr ctrl.Manager, cfg Config) error {
 
 func setUpTTLAfterFinished(mgr ctrl.Manager, cfg Config) error {
 	return (&ttlafterfinished.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
+}
+
+func setUpPodAutoscaler(mgr ctrl.Manager, cfg Config) error {
+	return (&podautoscaler.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock, Events: mgr.GetEventRecorder("horizontal-pod-autoscaler")}).SetupWithManager(mgr)
 }

@@ -20,9 +20,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
-	"github.com/skiffcluster/skiff/dns/netns"
 	"github.com/skiffcluster/skiff/dns/records"
 	"github.com/skiffcluster/skiff/dns/server"
+	"github.com/skiffcluster/skiff/internal/netns"
 )
 
 // DefaultClusterDomain is Kubernetes' default.

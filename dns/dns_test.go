@@ -2,12 +2,10 @@ package dns_test
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +13,6 @@ import (
 
 	miekg "github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
-	vnetns "github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,7 +20,8 @@ import (
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
 	"github.com/skiffcluster/skiff/dns"
-	"github.com/skiffcluster/skiff/dns/netns"
+	"github.com/skiffcluster/skiff/internal/netns"
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 )
 
 const patience = 20 * time.Second
@@ -186,39 +184,8 @@ func TestForwardingWorksBeforeTheAPIDoes(t *testing.T) {
 	}
 }
 
-// host returns a new network namespace.
-func host(t *testing.T) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make a network namespace")
-	}
-	made := make(chan vnetns.NsHandle)
-	go func() {
-		runtime.LockOSThread()
-		ns, err := vnetns.New()
-		if err != nil {
-			t.Error(err)
-		}
-		made <- ns
-	}()
-	ns := <-made
-	t.Cleanup(func() { _ = ns.Close() })
-	path := fmt.Sprintf("/proc/self/fd/%d", int(ns))
-	err := netns.Do(path, func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(lo)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func TestTheClusterAddressAnswersOnTheNode(t *testing.T) {
-	path := host(t)
+	path := netnstest.New(t)
 	api := clustertest.APIServer(t)
 	release, err := dns.BindAddress(path, netip.MustParseAddr("10.96.0.10"))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/skiffcluster/skiff/dns/netns"
+	"github.com/skiffcluster/skiff/internal/netns"
 )
 
 // sockets are the UDP and the TCP socket of one address.

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 before=$(git status --porcelain)
 hack/update-openapi.sh
 hack/update-rbac.sh
+hack/update-kinds.sh
 go mod tidy
 after=$(git status --porcelain)
 if [ "$before" != "$after" ]; then

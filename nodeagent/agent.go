@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,7 @@ import (
 	"github.com/skiffcluster/skiff/nodeagent/image"
 	"github.com/skiffcluster/skiff/nodeagent/lifecycle"
 	"github.com/skiffcluster/skiff/nodeagent/network"
+	"github.com/skiffcluster/skiff/nodeagent/network/cni"
 	"github.com/skiffcluster/skiff/nodeagent/node"
 	"github.com/skiffcluster/skiff/nodeagent/observe"
 	"github.com/skiffcluster/skiff/nodeagent/podsource"
@@ -48,6 +50,7 @@ type Agent struct {
 	info                  corev1.NodeSystemInfo
 
 	network  network.Network
+	policies *policies // nil where the network enforces none, or its plugins do
 	prober   *probe.Prober
 	objects  *objects.Cache
 	volumes  *volume.Volumes
@@ -126,6 +129,14 @@ func (a *Agent) prepareNetwork() error {
 		a.network = network.NewNone()
 		return nil
 	}
+	if a.cfg.CNIConfDir != "" {
+		plugins, err := cni.New(cni.Config{ConfDir: a.cfg.CNIConfDir, BinDir: a.cfg.CNIBinDir, Dir: filepath.Join(a.cfg.DataDir, "cni")})
+		if err != nil {
+			return err
+		}
+		a.network = plugins
+		return nil
+	}
 	bridge, err := network.NewBridge(network.BridgeConfig{
 		Dir: filepath.Join(a.cfg.DataDir, "network"), Name: a.cfg.BridgeName, MTU: a.cfg.MTU, ClusterCIDRs: a.cfg.ClusterCIDRs,
 	})
@@ -133,6 +144,7 @@ func (a *Agent) prepareNetwork() error {
 		return err
 	}
 	a.network = bridge
+	a.policies = newPolicies(a.client, a.cfg.NodeName, "skiff-policies-"+bridge.Name())
 	return nil
 }
 
@@ -202,7 +214,7 @@ func (a *Agent) preparePods() error {
 		Runtime: a.engine, Network: a.network, Images: image.NewPuller(a.engine, a.cfg.Clock), Hooks: hooks,
 		DNS: a.dns, Allocatable: func() corev1.ResourceList { return a.allocatable }, HostIPs: a.hostIPs,
 		MemoryCapacity: a.capacity.Memory().Value(), LogDir: a.logDir(), ClusterDomain: a.cfg.ClusterDomain,
-		Record: a.record, Clock: a.cfg.Clock,
+		Record: a.record, Clock: a.cfg.Clock, Protect: a.protectPod,
 	}
 	oc := observe.Config{Runtime: a.engine, Prober: a.prober}
 	if a.volumes != nil {
@@ -238,7 +250,7 @@ func (a *Agent) prepareServer() error {
 
 func (a *Agent) logDir() string { return filepath.Join(a.cfg.DataDir, "logs") }
 
-func (a *Agent) hostIPs() []string { return []string{a.cfg.NodeIP} }
+func (a *Agent) hostIPs() []string { return strings.Split(a.cfg.NodeIP, ",") }
 
 func (a *Agent) dns() environment.DNS {
 	// Read each time: DHCP clients rewrite it.
@@ -279,6 +291,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	)
 	if a.prober != nil {
 		parts = append(parts, a.prober.Run)
+	}
+	if router, ok := a.network.(interface {
+		network.Router
+		KeepRoutes(ctx context.Context) error
+	}); ok {
+		parts = append(parts, a.followPeers, router.KeepRoutes)
+	}
+	if a.policies != nil {
+		parts = append(parts, a.policies.run)
 	}
 	if a.volumes != nil {
 		parts = append(parts, a.volumes.Run, a.objects.Run, a.services.run, a.evictor.Run, a.imageGC.Run)
@@ -342,7 +363,7 @@ func (a *Agent) runPods(ctx context.Context) error {
 func (a *Agent) observeNode(ctx context.Context) node.Observed {
 	o := node.Observed{
 		Capacity: a.capacity, Allocatable: a.allocatable, Info: a.info,
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: a.cfg.NodeIP}, {Type: corev1.NodeHostName, Address: a.cfg.NodeName}},
+		Addresses: a.addresses(),
 		Port:      a.port(),
 	}
 	info, err := a.engine.Info(ctx)
@@ -360,6 +381,14 @@ func (a *Agent) observeNode(ctx context.Context) node.Observed {
 		o.Pressure = a.evictor.Pressure()
 	}
 	return o
+}
+
+func (a *Agent) addresses() []corev1.NodeAddress {
+	var out []corev1.NodeAddress
+	for _, ip := range a.hostIPs() {
+		out = append(out, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
+	}
+	return append(out, corev1.NodeAddress{Type: corev1.NodeHostName, Address: a.cfg.NodeName})
 }
 
 func (a *Agent) runtimeName() string {

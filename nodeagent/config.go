@@ -53,6 +53,10 @@ type Config struct {
 	// default route's link by default.
 	BridgeName string
 	MTU        int
+	// CNIConfDir has CNI configurations: the first is used instead of the
+	// built-in network, and as long as there is none the node is not ready. Empty
+	// is the built-in network. CNIBinDir has the plugins, /opt/cni/bin by default.
+	CNIConfDir, CNIBinDir string
 	// ClusterCIDRs hold all pods; traffic to them is not masqueraded.
 	ClusterCIDRs []netip.Prefix
 	// PodCIDRs are used until, and unless, the Node has some.
@@ -63,7 +67,8 @@ type Config struct {
 	// ResolvConf is the node's own, /etc/resolv.conf by default.
 	ResolvConf string
 
-	// NodeIP is the node's address; that of the default route's link by default.
+	// NodeIP is the node's address, or one of each family separated by a comma;
+	// that of the default route's link by default.
 	NodeIP string
 	Labels map[string]string
 	Taints []corev1.Taint
@@ -144,6 +149,9 @@ func (c *Config) complete() error {
 	}
 	if c.ResolvConf == "" {
 		c.ResolvConf = "/etc/resolv.conf"
+	}
+	if c.CNIBinDir == "" {
+		c.CNIBinDir = "/opt/cni/bin"
 	}
 	if c.MaxPods == 0 {
 		c.MaxPods = 110

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/skiffcluster/skiff/nodeagent/network"
+	"github.com/skiffcluster/skiff/nodeagent/network/cni"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -40,7 +42,8 @@ func Destroy(ctx context.Context, cfg Config) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		return removeAll(ctx, a.engine)
+		err := disconnect(ctx, a.network)
+		return errors.Join(err, removeAll(ctx, a.engine))
 	}()
 	cancel()
 	wg.Wait()
@@ -49,18 +52,35 @@ func Destroy(ctx context.Context, cfg Config) error {
 		Close()
 	}); ok {
 		err = errors.Join(err, bridge.Remove())
+		if a.policies != nil {
+			err = errors.Join(err, a.policies.table.Remove())
+		}
 		bridge.Close()
 	}
 	err = errors.Join(err, a.engine.stop(ctx), unmountBelow(filepath.Join(cfg.DataDir, "pods")), unmountBelow(filepath.Join(cfg.DataDir, "run")))
 	if err != nil {
 		return fmt.Errorf("destroy node: %w", err)
 	}
-	for _, dir := range []string{"run", "runtime", "pods", "network"} {
+	for _, dir := range []string{"run", "runtime", "pods", "network", "cni"} {
 		if err := os.RemoveAll(filepath.Join(cfg.DataDir, dir)); err != nil {
 			return fmt.Errorf("destroy node: %w", err)
 		}
 	}
 	return nil
+}
+
+// disconnect has plugins undo what they did. The built-in network goes as a
+// whole.
+func disconnect(ctx context.Context, n network.Network) error {
+	plugins, ok := n.(*cni.Network)
+	if !ok {
+		return nil
+	}
+	var errs []error
+	for _, id := range plugins.Pods() {
+		errs = append(errs, plugins.Detach(ctx, id))
+	}
+	return errors.Join(errs...)
 }
 
 // removeAll kills and removes all containers and sandboxes.

@@ -34,7 +34,7 @@ const (
 
 var modes = []Mode{ModeAuto, ModeIPVS, ModeNFTables, ModeNone}
 
-var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf"}
+var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos"}
 
 // openBackend opens the backend of the configured mode and removes what the
 // other left. Where ModeAuto falls back it returns why.

@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/internal/addrpool"
+	"github.com/skiffcluster/skiff/proxier/announce"
 	"github.com/skiffcluster/skiff/proxier/backend"
 	"github.com/skiffcluster/skiff/proxier/model"
 )
@@ -33,8 +35,8 @@ type Config struct {
 	NodeName string
 	// Mode is how services are served: ModeAuto when empty.
 	Mode Mode
-	// IPVSScheduler is one of IPVS's schedulers: rr (default), wrr, lc, wlc, dh,
-	// sh, mh, sed, nq.
+	// IPVSScheduler is one of IPVS's schedulers: rr (default), wrr, lc, wlc,
+	// lblc, lblcr, dh, sh, mh, sed, nq, fo, ovf, twos.
 	IPVSScheduler string
 	// ClusterCIDR is the network of the pods, or one for each family separated
 	// by a comma. Clients of cluster IPs from elsewhere are masqueraded; without
@@ -54,6 +56,9 @@ type Config struct {
 	MinSyncPeriod time.Duration
 	// NetNS is the path of the network namespace to serve; empty for the process's own.
 	NetNS string
+	// LoadBalancerPool are the load-balancer addresses that nodes announce, as
+	// networks and ranges separated by commas; empty for none.
+	LoadBalancerPool string
 }
 
 // Proxier serves the services on one node.
@@ -65,11 +70,14 @@ type Proxier struct {
 	ready   chan struct{}
 	wake    chan struct{} // something changed
 	check   chan struct{} // a full check is due before its time
+	pool    addrpool.Pool
 
 	mu      sync.Mutex // guards what follows
 	tracker *model.Tracker
 	health  health
 	mode    Mode // in use
+	// excluded is true when the node must be no load balancer.
+	excluded bool
 }
 
 // New checks the configuration and returns a Proxier that is not running yet.
@@ -97,6 +105,10 @@ func New(cfg Config) (*Proxier, error) {
 	if kernel.NodePortAddresses, err = prefixes("node port address", cfg.NodePortAddresses); err != nil {
 		return nil, err
 	}
+	pool, err := addrpool.Parse(cfg.LoadBalancerPool)
+	if err != nil {
+		return nil, fmt.Errorf("load-balancer pool: %w", err)
+	}
 	rc := rest.CopyConfig(cfg.REST)
 	rc.AcceptContentTypes, rc.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
 	rest.AddUserAgent(rc, "kube-proxy")
@@ -112,6 +124,7 @@ func New(cfg Config) (*Proxier, error) {
 		ready:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		check:   make(chan struct{}, 1),
+		pool:    pool,
 		tracker: model.NewTracker(model.Node{Name: cfg.NodeName}),
 		health:  health{patience: 2 * cfg.SyncPeriod, eligible: true},
 	}, nil
@@ -144,15 +157,19 @@ func (p *Proxier) Run(ctx context.Context) (err error) {
 	}); ok {
 		running.Go(func() { w.WatchAddresses(ctx, func() { signal(p.check) }) })
 	}
+	announcer := &announce.Announcer{Client: p.client, NodeName: p.cfg.NodeName, NetNS: p.cfg.NetNS, Pool: p.pool}
+	if p.announces() {
+		running.Go(func() { announcer.Run(ctx) })
+	}
 	if !p.watch(ctx, &running) {
 		return nil // ctx ended
 	}
-	p.loop(ctx, b, servers)
+	p.loop(ctx, b, servers, announcer)
 	return nil
 }
 
 // loop writes changes when they come and checks everything from time to time.
-func (p *Proxier) loop(ctx context.Context, b backend.Backend, servers *healthPorts) {
+func (p *Proxier) loop(ctx context.Context, b backend.Backend, servers *healthPorts, announcer *announce.Announcer) {
 	log := klog.FromContext(ctx)
 	var again <-chan time.Time
 	apply := func() {
@@ -178,6 +195,11 @@ func (p *Proxier) loop(ctx context.Context, b backend.Backend, servers *healthPo
 			log.Info("Repaired kernel rules", "count", repaired)
 		}
 		p.synced(err)
+	}
+	if p.announces() {
+		plain, plainCheck := apply, check
+		apply = func() { plain(); announcer.Want(p.announced()) }
+		check = func() { plainCheck(); announcer.Want(p.announced()) }
 	}
 	apply()
 	full := time.NewTicker(p.cfg.SyncPeriod)

@@ -10,13 +10,11 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -25,8 +23,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
+	"github.com/skiffcluster/skiff/internal/netns"
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 	"github.com/skiffcluster/skiff/proxier"
-	"github.com/skiffcluster/skiff/proxier/sysctl"
 )
 
 const patience = 20 * time.Second
@@ -34,27 +33,10 @@ const patience = 20 * time.Second
 // host is a network namespace with two servers at addresses of its own.
 func host(t *testing.T) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make a network namespace")
-	}
-	made := make(chan netns.NsHandle)
-	go func() {
-		runtime.LockOSThread()
-		ns, err := netns.New()
-		if err != nil {
-			t.Error(err)
-		}
-		made <- ns
-	}()
-	ns := <-made
-	t.Cleanup(func() { _ = ns.Close() })
-	path := fmt.Sprintf("/proc/self/fd/%d", int(ns))
-	err := sysctl.Inside(path, func() error {
+	path := netnstest.New(t)
+	err := netns.Do(path, func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
-			return err
-		}
-		if err := netlink.LinkSetUp(lo); err != nil {
 			return err
 		}
 		for _, ip := range []string{"10.0.0.1", "10.0.0.2"} {
@@ -89,7 +71,7 @@ func host(t *testing.T) string {
 // who returns who answers at addr in the host, or why nobody does.
 func who(path, addr string) string {
 	answer := ""
-	_ = sysctl.Inside(path, func() error {
+	_ = netns.Do(path, func() error {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
 			answer = err.Error()
@@ -109,7 +91,7 @@ func who(path, addr string) string {
 func get(t *testing.T, path, url string) (int, string) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-		err = sysctl.Inside(path, func() error {
+		err = netns.Do(path, func() error {
 			c, err = (&net.Dialer{}).DialContext(ctx, network, addr)
 			return err
 		})

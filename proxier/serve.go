@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/internal/netns"
 	"github.com/skiffcluster/skiff/proxier/model"
-	"github.com/skiffcluster/skiff/proxier/sysctl"
 )
 
 // metrics are a Proxier's own, with kube-proxy's names.
@@ -80,7 +80,7 @@ func (p *Proxier) listen(ctx context.Context, running *sync.WaitGroup) (*healthP
 }
 
 func listenIn(netNS, addr string) (l net.Listener, err error) {
-	err = sysctl.Inside(netNS, func() error {
+	err = netns.Do(netNS, func() error {
 		l, err = net.Listen("tcp", addr)
 		return err
 	})

@@ -2,6 +2,7 @@ package proxier
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -82,8 +83,9 @@ func (p *Proxier) observe(old, now any) {
 	case *discoveryv1.EndpointSlice:
 		p.tracker.SetSlice(now)
 	case *corev1.Node:
-		p.tracker.SetNode(model.Node{Name: p.cfg.NodeName, Zone: now.Labels[corev1.LabelTopologyZone]})
+		p.tracker.SetNode(model.Node{Name: p.cfg.NodeName, Zone: now.Labels[corev1.LabelTopologyZone], Addresses: addressesOf(now)})
 		p.health.eligible = eligible(now)
+		_, p.excluded = now.Labels[corev1.LabelNodeExcludeBalancers]
 	}
 	if p.tracker.Dirty() {
 		if p.health.pending.IsZero() {
@@ -91,6 +93,16 @@ func (p *Proxier) observe(old, now any) {
 		}
 		signal(p.wake)
 	}
+}
+
+func addressesOf(n *corev1.Node) []netip.Addr {
+	var out []netip.Addr
+	for _, in := range n.Status.Addresses {
+		if a, err := netip.ParseAddr(in.Address); err == nil {
+			out = append(out, a.Unmap())
+		}
+	}
+	return out
 }
 
 // eligible is false for a node that is going: load balancers should leave it.
@@ -113,7 +125,7 @@ func trim(o any) (any, error) {
 		a.SetAnnotations(nil)
 	}
 	if n, ok := o.(*corev1.Node); ok {
-		n.Status = corev1.NodeStatus{}
+		n.Status = corev1.NodeStatus{Addresses: n.Status.Addresses}
 	}
 	return o, nil
 }

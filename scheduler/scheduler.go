@@ -40,8 +40,8 @@ type Config struct {
 	// random one when empty.
 	Identity string
 	// LeaseDuration (2 s, whole seconds), RenewDeadline (1.5 s) and RetryPeriod
-	// (0.4 s) decide how soon another takes over from a dead leader: within
-	// LeaseDuration and 2.2 times RetryPeriod, thus below 3 s.
+	// (0.2 s) decide how soon another takes over from a dead leader: within
+	// LeaseDuration and 4.4 times RetryPeriod, thus below 3 s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	// Clock is for backoff times; the real one when nil.
@@ -145,7 +145,7 @@ func (c *Config) setDefaults() {
 		c.RenewDeadline = 1500 * time.Millisecond
 	}
 	if c.RetryPeriod == 0 {
-		c.RetryPeriod = 400 * time.Millisecond
+		c.RetryPeriod = 200 * time.Millisecond
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

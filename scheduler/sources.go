@@ -151,7 +151,9 @@ func (src *sources) sync(ctx context.Context) bool {
 		}
 	}
 	for _, r := range src.handled {
-		if !cache.WaitForCacheSync(ctx.Done(), r.HasSynced) {
+		// It waits without asking again and again: a start is shorter than
+		// the tenth of a second between two questions.
+		if !cache.WaitFor(ctx, "", r.HasSyncedChecker()) {
 			return false
 		}
 	}

@@ -3,4 +3,7 @@ package autoscaling
 import "github.com/skiffcluster/skiff/api"
 
 // Kinds are the kinds of the group.
-func Kinds() []*api.Kind { return []*api.Kind{HorizontalPodAutoscaler.Erase()} }
+func Kinds() []*api.Kind {
+	k := HorizontalPodAutoscaler.Erase()
+	return []*api.Kind{k, k.In("v1")}
+}

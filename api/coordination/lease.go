@@ -38,7 +38,7 @@ func validateLease(l *coordinationv1.Lease) field.ErrorList {
 		e.Invalid(fld.Child("leaseTransitions"), *n, "must be greater than or equal to 0")
 	}
 	if s := spec.Strategy; s != nil {
-		validate.Enum(&e, fld.Child("strategy"), *s, coordinationv1.OldestEmulationVersion)
+		checkStrategy(&e, *s, fld)
 	}
 	if ptr.Deref(spec.PreferredHolder, "") != "" && ptr.Deref(spec.Strategy, "") == "" {
 		e.Forbidden(fld.Child("preferredHolder"), "may only be specified when `strategy` is defined")

@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	maxDriverName    = 63
 	minTokenSeconds  = 10 * 60
 	maxTokenSeconds  = 1 << 32
 	minUpdateSeconds = 10
@@ -97,7 +96,7 @@ func defaultCSIDriver(d *storagev1.CSIDriver) {
 func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
 	var e validate.Errors
 	s, fld := &d.Spec, field.NewPath("spec")
-	checkDriverName(&e, d.Name, field.NewPath("name"))
+	e.DriverName(field.NewPath("name"), d.Name)
 	for _, f := range []struct {
 		name  string
 		value *bool
@@ -132,17 +131,6 @@ func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
 	return e.List()
 }
 
-// checkDriverName checks the name of a driver, which is a domain's.
-func checkDriverName(e *validate.Errors, name string, fld *field.Path) {
-	if name == "" {
-		e.Required(fld, "")
-	}
-	if len(name) > maxDriverName {
-		e.TooLong(fld, maxDriverName)
-	}
-	e.DNSSubdomain(fld, strings.ToLower(name))
-}
-
 func validateCSIDriverUpdate(d, old *storagev1.CSIDriver) field.ErrorList {
 	var e validate.Errors
 	fld := field.NewPath("spec")
@@ -175,7 +163,7 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 	names := sets.New[string]()
 	for i, d := range n.Spec.Drivers {
 		p := field.NewPath("spec", "drivers").Index(i)
-		checkDriverName(&e, d.Name, p.Child("name"))
+		e.DriverName(p.Child("name"), d.Name)
 		if names.Has(d.Name) {
 			e.Duplicate(p.Child("name"), d.Name)
 		}

@@ -59,7 +59,7 @@ var VolumeAttachment = api.Of[storagev1.VolumeAttachment]{
 func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	var e validate.Errors
 	fld := field.NewPath("spec")
-	checkDriverName(&e, a.Spec.Attacher, fld.Child("attacher"))
+	e.DriverName(fld.Child("attacher"), a.Spec.Attacher)
 	switch s := a.Spec.Source; {
 	case s.PersistentVolumeName == nil && s.InlineVolumeSpec == nil:
 		e.Required(fld.Child("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName")

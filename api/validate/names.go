@@ -1,6 +1,8 @@
 package validate
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -43,4 +45,18 @@ func (e *Errors) Text(p *field.Path, value string) {
 	if value == "" {
 		e.Required(p, "")
 	}
+}
+
+// maxDriverName is how long the name of a driver of volumes or devices may be.
+const maxDriverName = 63
+
+// DriverName reports what is not the name of a driver, which is a domain's.
+func (e *Errors) DriverName(p *field.Path, name string) {
+	if name == "" {
+		e.Required(p, "")
+	}
+	if len(name) > maxDriverName {
+		e.TooLong(p, maxDriverName)
+	}
+	e.DNSSubdomain(p, strings.ToLower(name))
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/warning"
 
 	"github.com/skiffcluster/skiff/apiserver/auth"
 )
@@ -82,9 +83,14 @@ func (t *Token) Create(ctx context.Context, name string, obj runtime.Object, val
 	if o != nil && len(o.DryRun) > 0 {
 		return req, nil
 	}
-	token, expires, err := t.Tokens.Issue(r, time.Now())
+	now := time.Now()
+	token, expires, err := t.Tokens.Issue(r, now)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
+	}
+	if given := int64(expires.Sub(now) / time.Second); given < *req.Spec.ExpirationSeconds {
+		warning.AddWarning(ctx, "", fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *req.Spec.ExpirationSeconds, given))
+		req.Spec.ExpirationSeconds = &given
 	}
 	if len(req.Spec.Audiences) == 0 {
 		req.Spec.Audiences = t.Tokens.Audiences

@@ -74,8 +74,7 @@ var plugins = []plugin{
 	{name: "Priority", make: func(c Config) (admission.Interface, error) { return &priority{c.Objects}, nil }},
 	{name: "DefaultTolerationSeconds", make: func(Config) (admission.Interface, error) { return tolerationSeconds{}, nil }},
 	{name: "DefaultStorageClass", make: func(c Config) (admission.Interface, error) { return storageClass{c.Objects}, nil }},
-	// Off until controllers remove the finalizers that it adds.
-	{name: "StorageObjectInUseProtection", make: func(Config) (admission.Interface, error) { return inUse{}, nil }, off: true},
+	{name: "StorageObjectInUseProtection", make: func(Config) (admission.Interface, error) { return inUse{}, nil }},
 	{name: "PersistentVolumeClaimResize", make: func(c Config) (admission.Interface, error) { return claimResize{c.Objects}, nil }},
 	{name: "RuntimeClass", make: func(c Config) (admission.Interface, error) { return runtimeClass{c.Objects}, nil }},
 	{name: "CertificateApproval", make: func(c Config) (admission.Interface, error) { return certificateApproval{c.Authorizer}, nil }},

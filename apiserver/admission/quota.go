@@ -1,11 +1,18 @@
 package admission
 
 import (
+	"context"
+	"errors"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	"k8s.io/apiserver/pkg/quota/v1/generic"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/skiffcluster/skiff/internal/quota"
 )
@@ -15,9 +22,7 @@ const evaluators = 5
 
 // notCounted are not counted by quotas: events and reviews come and go.
 var notCounted = func() map[schema.GroupResource]struct{} {
-	m := map[schema.GroupResource]struct{}{
-		{Resource: "bindings"}: {}, {Resource: "componentstatuses"}: {}, {Resource: "events"}: {}, {Group: "events.k8s.io", Resource: "events"}: {},
-	}
+	m := quota.Ignored()
 	for _, gr := range reviews {
 		m[gr] = struct{}{}
 	}
@@ -41,5 +46,24 @@ func newQuota(c Config) (admission.Interface, error) {
 		p.SetQuotaConfiguration(generic.NewConfiguration(quota.Evaluators(nil), notCounted))
 		return p, p.ValidateInitialization()
 	}
-	return lazyValidation{newLazy(c, corev1.Resource("resourcequotas"), build, admission.Create, admission.Update)}, nil
+	return patientQuota{lazyValidation{newLazy(c, corev1.Resource("resourcequotas"), build, admission.Create, admission.Update)}}, nil
+}
+
+// catchUp is the time for the cache of quotas to see one that was written:
+// about 300 ms in all.
+var catchUp = wait.Backoff{Duration: 5 * time.Millisecond, Factor: 2, Steps: 7, Jitter: 0.1}
+
+// patientQuota counts again what could not be counted because somebody else,
+// as the controller, has just written the quota. The plugin itself tries a few
+// times at once, with what its cache has; nobody is served by a conflict on an
+// object that is not theirs.
+type patientQuota struct{ lazyValidation }
+
+// Validate implements admission.ValidationInterface.
+func (q patientQuota) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	return retry.OnError(catchUp, func(err error) bool {
+		var status apierrors.APIStatus
+		return ctx.Err() == nil && apierrors.IsConflict(err) && errors.As(err, &status) &&
+			status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas"
+	}, func() error { return q.lazyValidation.Validate(ctx, a, o) })
 }

@@ -1,10 +1,14 @@
 package auth
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/big"
 	"net/http"
 	"slices"
 )
@@ -19,34 +23,57 @@ const (
 	documentAge = 3600
 )
 
-// Discovery gives the handlers of both documents; base is where the keys are
-// reached, "https://host:port".
-func (t *Tokens) Discovery(base string) (configuration, keys http.Handler, err error) {
-	config, err := json.Marshal(map[string]any{
-		"issuer": t.Issuer, "jwks_uri": base + JWKSPath,
-		"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"},
-		"id_token_signing_alg_values_supported": []string{"ES256"},
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("OIDC configuration: %w", err)
-	}
-	set := []map[string]string{}
+// Discovery gives the handlers of both documents; jwksURI is where the keys
+// are reached.
+func (t *Tokens) Discovery(jwksURI string) (configuration, keys http.Handler, err error) {
+	set, algs := []map[string]string{}, map[string]bool{}
 	for _, id := range slices.Sorted(maps.Keys(t.trusted)) {
-		point, err := t.trusted[id].Bytes() // 4, then both coordinates
+		k, err := webKey(t.trusted[id])
 		if err != nil {
 			return nil, nil, fmt.Errorf("service account key %s: %w", id, err)
 		}
-		half := len(point) / 2
-		set = append(set, map[string]string{
-			"use": "sig", "kty": "EC", "kid": id, "crv": "P-256", "alg": "ES256",
-			"x": base64.RawURLEncoding.EncodeToString(point[1 : 1+half]), "y": base64.RawURLEncoding.EncodeToString(point[1+half:]),
-		})
+		k["kid"], k["use"] = id, "sig"
+		set, algs[k["alg"]] = append(set, k), true
+	}
+	config, err := json.Marshal(map[string]any{
+		"issuer": t.Issuers[0], "jwks_uri": jwksURI,
+		"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"},
+		"id_token_signing_alg_values_supported": slices.Sorted(maps.Keys(algs)),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("OIDC configuration: %w", err)
 	}
 	body, err := json.Marshal(map[string]any{"keys": set})
 	if err != nil {
 		return nil, nil, fmt.Errorf("JSON web keys: %w", err)
 	}
 	return document("application/json", config), document("application/jwk-set+json", body), nil
+}
+
+// webKey is a public key as RFC 7518, 6 writes it.
+func webKey(k crypto.PublicKey) (map[string]string, error) {
+	m, err := methodOf(k)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{"alg": m.Alg()}
+	put := func(name string, value []byte) { out[name] = base64.RawURLEncoding.EncodeToString(value) }
+	switch k := k.(type) {
+	case *rsa.PublicKey:
+		out["kty"] = "RSA"
+		put("n", k.N.Bytes())
+		put("e", big.NewInt(int64(k.E)).Bytes())
+	case *ecdsa.PublicKey:
+		point, err := k.Bytes() // 4, then both coordinates
+		if err != nil {
+			return nil, err
+		}
+		half := len(point) / 2
+		out["kty"], out["crv"] = "EC", k.Curve.Params().Name
+		put("x", point[1:1+half])
+		put("y", point[1+half:])
+	}
+	return out, nil
 }
 
 func document(contentType string, body []byte) http.Handler {

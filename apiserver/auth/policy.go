@@ -145,9 +145,10 @@ func ClusterRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:basic-user",
 			on("authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews", "create"),
 			on("authentication.k8s.io", "selfsubjectreviews", "create")),
-		aggregated("admin", concat(adminRules, editRules, viewRules)...),
-		aggregated("edit", concat(editRules, viewRules)...),
-		aggregated("view", viewRules...),
+		// In the order in which the controller gathers them.
+		aggregated("admin", concat(editRules, viewRules, adminRules)...),
+		labelled(aggregated("edit", concat(editRules, viewRules)...), "admin"),
+		labelled(aggregated("view", viewRules...), "edit"),
 		labelled(clusterRole("system:aggregate-to-admin", adminRules...), "admin"),
 		labelled(clusterRole("system:aggregate-to-edit", editRules...), "edit"),
 		labelled(clusterRole("system:aggregate-to-view", viewRules...), "view"),

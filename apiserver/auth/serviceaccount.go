@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -33,13 +35,17 @@ type Objects interface {
 // Tokens issues and verifies service-account tokens
 // (https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/).
 type Tokens struct {
-	Issuer    string
+	// Issuers are whose tokens are accepted; the first is ours.
+	Issuers   []string
 	Audiences authenticator.Audiences // of tokens that name none
 	Objects   Objects
+	// MaxLifetime bounds the lifetime of tokens; zero: as long as is asked for.
+	MaxLifetime time.Duration
 
-	key     *ecdsa.PrivateKey
+	signer  crypto.Signer
+	method  jwt.SigningMethod
 	keyID   string
-	trusted map[string]*ecdsa.PublicKey // by key ID
+	trusted map[string]crypto.PublicKey // by key ID
 }
 
 // legacyIssuer signs tokens in Secrets, which never expire.
@@ -49,20 +55,39 @@ const legacyIssuer = "kubernetes/serviceaccount"
 // grace period: its containers may still be stopping.
 const deletionLeeway = time.Minute
 
-// NewTokens gives Tokens that sign with key and also trust the older keys.
-func NewTokens(issuer string, key *ecdsa.PrivateKey, older ...*ecdsa.PublicKey) (*Tokens, error) {
-	t := &Tokens{Issuer: issuer, Audiences: authenticator.Audiences{issuer}, key: key, trusted: map[string]*ecdsa.PublicKey{}}
-	for i, k := range append([]*ecdsa.PublicKey{&key.PublicKey}, older...) {
+// NewTokens gives Tokens that sign with signer and also trust further keys.
+// Tokens are for the audience of the first issuer.
+func NewTokens(issuers []string, signer crypto.Signer, further ...crypto.PublicKey) (*Tokens, error) {
+	t := &Tokens{Issuers: issuers, Audiences: authenticator.Audiences{issuers[0]}, signer: signer, trusted: map[string]crypto.PublicKey{}}
+	for _, k := range append(further, signer.Public()) {
+		if _, err := methodOf(k); err != nil {
+			return nil, err
+		}
 		id, err := keyID(k)
 		if err != nil {
 			return nil, fmt.Errorf("service account key: %w", err)
 		}
-		if i == 0 {
-			t.keyID = id
-		}
-		t.trusted[id] = k
+		t.keyID, t.trusted[id] = id, k // the signer's comes last
 	}
-	return t, nil
+	var err error
+	t.method, err = methodOf(signer.Public())
+	return t, err
+}
+
+// methodOf is how a key signs (RFC 7518, 3.1).
+func methodOf(k crypto.PublicKey) (jwt.SigningMethod, error) {
+	switch k := k.(type) {
+	case *rsa.PublicKey:
+		return jwt.SigningMethodRS256, nil
+	case *ecdsa.PublicKey:
+		for _, m := range []*jwt.SigningMethodECDSA{jwt.SigningMethodES256, jwt.SigningMethodES384, jwt.SigningMethodES512} {
+			if m.CurveBits == k.Curve.Params().BitSize {
+				return m, nil
+			}
+		}
+		return nil, fmt.Errorf("service account key of curve %s: P-256, P-384 and P-521 are known", k.Curve.Params().Name)
+	}
+	return nil, fmt.Errorf("service account key is a %T: RSA and ECDSA are known", k)
 }
 
 // keyID is the hash of the public key, as Kubernetes names keys in tokens.
@@ -112,7 +137,7 @@ type Request struct {
 
 // Issue signs a token and says when it expires.
 func (t *Tokens) Issue(r Request, now time.Time) (string, time.Time, error) {
-	expires := now.Add(r.Lifetime)
+	expires := now.Add(t.lifetime(r.Lifetime))
 	audiences := r.Audiences
 	if len(audiences) == 0 {
 		audiences = t.Audiences
@@ -129,7 +154,7 @@ func (t *Tokens) Issue(r Request, now time.Time) (string, time.Time, error) {
 	}
 	token, err := t.sign(claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: t.Issuer, Audience: jwt.ClaimStrings(audiences), ID: uuid.NewString(),
+			Issuer: t.Issuers[0], Audience: jwt.ClaimStrings(audiences), ID: uuid.NewString(),
 			Subject:   serviceaccount.MakeUsername(r.Account.Namespace, r.Account.Name),
 			IssuedAt:  jwt.NewNumericDate(now),
 			NotBefore: jwt.NewNumericDate(now),
@@ -140,16 +165,27 @@ func (t *Tokens) Issue(r Request, now time.Time) (string, time.Time, error) {
 	return token, expires, err
 }
 
+// lifetime is what is given of what is asked for.
+func (t *Tokens) lifetime(asked time.Duration) time.Duration {
+	if t.MaxLifetime > 0 {
+		return min(asked, t.MaxLifetime)
+	}
+	return asked
+}
+
 func (t *Tokens) sign(c claims) (string, error) {
-	token := jwt.NewWithClaims(jwt.SigningMethodES256, c)
+	token := jwt.NewWithClaims(t.method, c)
 	token.Header["kid"] = t.keyID
 	delete(token.Header, "typ")
-	signed, err := token.SignedString(t.key)
+	signed, err := token.SignedString(t.signer)
 	if err != nil {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
 	return signed, nil
 }
+
+// validMethods are those of methodOf.
+var validMethods = []string{"RS256", "ES256", "ES384", "ES512"}
 
 var errNotOurs = errors.New("not issued by this cluster")
 
@@ -157,15 +193,20 @@ var errNotOurs = errors.New("not issued by this cluster")
 func (t *Tokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
 	c := &claims{}
 	parsed, err := jwt.ParseWithClaims(token, c, func(j *jwt.Token) (any, error) {
-		if c.Issuer != t.Issuer && c.Issuer != legacyIssuer {
+		if !slices.Contains(t.Issuers, c.Issuer) && c.Issuer != legacyIssuer {
 			return nil, errNotOurs
 		}
 		id, _ := j.Header["kid"].(string)
-		if k := t.trusted[id]; k != nil {
-			return k, nil
+		k := t.trusted[id]
+		if k == nil {
+			return nil, fmt.Errorf("no key named %q", id)
 		}
-		return nil, fmt.Errorf("no key named %q", id)
-	}, jwt.WithValidMethods([]string{"ES256"}), jwt.WithLeeway(10*time.Second))
+		// The key says how it signs, not the token.
+		if m, err := methodOf(k); err != nil || m.Alg() != j.Method.Alg() {
+			return nil, fmt.Errorf("key %q does not sign by %s", id, j.Method.Alg())
+		}
+		return k, nil
+	}, jwt.WithValidMethods(validMethods), jwt.WithLeeway(10*time.Second))
 	switch {
 	case errors.Is(err, errNotOurs), errors.Is(err, jwt.ErrTokenMalformed):
 		return nil, false, nil // some other authenticator's

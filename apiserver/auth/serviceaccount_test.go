@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -72,9 +73,9 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return k
 }
 
-func newTokens(t *testing.T, c cluster, key *ecdsa.PrivateKey, older ...*ecdsa.PublicKey) *auth.Tokens {
+func newTokens(t *testing.T, c cluster, key *ecdsa.PrivateKey, older ...crypto.PublicKey) *auth.Tokens {
 	t.Helper()
-	tokens, err := auth.NewTokens(issuer, key, older...)
+	tokens, err := auth.NewTokens([]string{issuer}, key, older...)
 	if err != nil {
 		t.Fatal(err)
 	}

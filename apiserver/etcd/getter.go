@@ -17,7 +17,6 @@ import (
 	"k8s.io/apiserver/pkg/storage/feature"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
-	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -74,7 +73,7 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 ) (storage.Interface, factory.DestroyFunc, error) {
 	v := storage.APIObjectVersioner{}
 	raw, err := etcd3.New(g.store.Client, g.store.compactor, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource,
-		identity.NewEncryptCheckTransformer(), c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, v), v)
+		g.store.transformer(c.GroupResource), c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, v), v)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open storage of %s: %w", c.GroupResource, err)
 	}
@@ -95,5 +94,5 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 		}
 	}
 	front := cacher.NewCacheDelegator(cached, raw)
-	return front, sync.OnceFunc(func() { front.Stop(); cached.Stop(); raw.Close() }), nil
+	return resuming{front}, sync.OnceFunc(func() { front.Stop(); cached.Stop(); raw.Close() }), nil
 }

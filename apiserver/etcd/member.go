@@ -20,6 +20,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
@@ -41,11 +42,20 @@ type Config struct {
 	// TLS files for Servers.
 	CAFile, CertFile, KeyFile string
 
-	// Tick is the member's heartbeat; an election takes ElectionTicks of it.
-	// Zero: 100 ms. A single member has nobody to hear from, so a long tick
-	// costs nothing but the first election, which it shortens by advancing
-	// its clock; a short one costs idle CPU (1 % of a core at 10 ms).
+	// Tick is the member's heartbeat. Zero: 100 ms. A single member has nobody
+	// to hear from, so a long tick costs it nothing; a short one costs idle CPU
+	// (1 % of a core at 10 ms).
 	Tick time.Duration
+	// Election is how long members wait for a silent leader, and at most twice
+	// that. Zero: 5 ticks. Members of one cluster need the same.
+	Election time.Duration
+	// Quota is the largest size of the database in bytes. Zero: 8 GiB.
+	Quota int64
+
+	// Peers lets other members join; nil: the member stays alone.
+	Peers *Peers
+
+	Encryption Encryption
 }
 
 // Store is the cluster's data.
@@ -55,19 +65,30 @@ type Store struct {
 
 	server    *etcdserver.EtcdServer
 	compactor compactor
+	encrypted *encrypted
 	stop      sync.Once
 	cancel    context.CancelFunc
+
+	dir     string
+	peers   *sockets // of a member that others can join
+	watched *guard
 }
 
 const (
 	// memberName is fixed: a member is told apart by its directory.
 	memberName = "default"
-	// peerURL is never listened on; a single member needs one to be named by.
-	peerURL = "http://127.0.0.1:1"
+	// peerURL is never listened on; a member that is alone needs one to be
+	// named by.
+	peerURL      = "http://127.0.0.1:1"
+	clusterToken = "skiff"
 	// maxRequestBytes is kube-apiserver's own limit of a request's body.
 	maxRequestBytes = 3 << 20
 	// quotaBytes is etcd's suggested largest size of a database.
 	quotaBytes = 8 << 30
+	// electionTicks is how many heartbeats may be missed. Half a second to a
+	// whole one until a dead leader's members choose another leaves time, of the
+	// 3 s that a failover may take, for those who lead by a Lease in the data.
+	electionTicks = 5
 )
 
 // walSegment sets the size of write-ahead log files once for the process:
@@ -76,6 +97,20 @@ var walSegment = sync.OnceFunc(func() { wal.SegmentSizeBytes = 4 << 20 })
 
 // Start opens the data. It returns when reads and writes are served.
 func Start(ctx context.Context, c Config) (*Store, error) {
+	keys, err := c.Encryption.open()
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(ctx, c)
+	if err != nil {
+		keys.close()
+		return nil, err
+	}
+	s.encrypted = keys
+	return s, nil
+}
+
+func start(ctx context.Context, c Config) (*Store, error) {
 	if len(c.Servers) > 0 {
 		return dial(c)
 	}
@@ -86,44 +121,128 @@ func Start(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	walSegment()
-	urls, err := types.NewURLs([]string{peerURL})
+	member, err := c.member()
 	if err != nil {
-		return nil, fmt.Errorf("etcd peer URL: %w", err)
+		return nil, err
+	}
+	server, err := newServer(member)
+	if err != nil {
+		return nil, fmt.Errorf("open etcd data in %s: %w", c.Dir, err)
+	}
+	if err := tidy(server); err != nil {
+		server.Cleanup()
+		return nil, fmt.Errorf("defragment etcd data in %s: %w", c.Dir, err)
+	}
+	s := &Store{server: server, dir: c.Dir}
+	if c.Peers != nil {
+		s.peers = &sockets{Peers: *c.Peers}
+		if c.many() {
+			if err := s.peers.open(server); err != nil {
+				server.Cleanup()
+				return nil, err
+			}
+		}
+	}
+	server.Start()
+	if !c.many() {
+		go elect(server)
+	}
+	if err := s.serve(ctx, c); err != nil {
+		s.peers.close()
+		server.HardStop()
+		return nil, err
+	}
+	s.watched = newGuard(s)
+	return open(s), nil
+}
+
+// serve waits until the member takes reads and writes.
+func (s *Store) serve(ctx context.Context, c Config) error {
+	select {
+	case <-s.server.ReadyNotify():
+	case <-s.server.StopNotify():
+		return fmt.Errorf("open etcd data in %s: %w", c.Dir, s.Why())
+	case <-ctx.Done():
+		if c.many() {
+			return fmt.Errorf("open etcd data in %s: %w: too few of the members %s answer", c.Dir, ctx.Err(), strings.Join(memberNames(s.server), ", "))
+		}
+		return fmt.Errorf("open etcd data in %s: %w", c.Dir, ctx.Err())
+	}
+	client := v3client.New(s.server)
+	k := &kubernetes.Client{Client: client}
+	k.Kubernetes = memberReads{k, s.peers}
+	s.Client, s.cancel = k, func() { _ = client.Close() }
+	if c.many() {
+		return s.becomeVoter(ctx)
+	}
+	return nil
+}
+
+// member is the configuration of the member in this process.
+func (c Config) member() (etcdconfig.ServerConfig, error) {
+	name, address, initial := memberName, peerURL, map[string]string{memberName: peerURL}
+	if c.Peers != nil && len(c.Peers.Join) > 0 {
+		name, address, initial = c.Peers.Name, c.Peers.url(), c.Peers.Join
+	}
+	urls, err := types.NewURLs([]string{address})
+	if err != nil {
+		return etcdconfig.ServerConfig{}, fmt.Errorf("etcd peer URL: %w", err)
+	}
+	others := types.URLsMap{}
+	for n, u := range initial {
+		if others[n], err = types.NewURLs([]string{u}); err != nil {
+			return etcdconfig.ServerConfig{}, fmt.Errorf("etcd peer URL of %s: %w", n, err)
+		}
 	}
 	tick := c.Tick
 	if tick == 0 {
 		tick = 100 * time.Millisecond
 	}
+	ticks, quota := electionTicks, c.Quota
+	if c.Election > 0 {
+		ticks = max(2, int(c.Election/tick))
+	}
+	if quota == 0 {
+		quota = quotaBytes
+	}
 	log := logger()
-	server, err := newServer(etcdconfig.ServerConfig{
-		Name: memberName, ClientURLs: urls, PeerURLs: urls, DataDir: c.Dir,
+	out := etcdconfig.ServerConfig{
+		Name: name, ClientURLs: urls, PeerURLs: urls, DataDir: c.Dir,
 		SnapshotCount: etcdserver.DefaultSnapshotCount, SnapshotCatchUpEntries: etcdserver.DefaultSnapshotCatchUpEntries,
 		MaxSnapFiles: 5, MaxWALFiles: 5,
-		InitialPeerURLsMap: types.URLsMap{memberName: urls}, InitialClusterToken: "skiff", NewCluster: true,
-		TickMs: uint(tick.Milliseconds()), ElectionTicks: 2, InitialElectionTickAdvance: true,
-		MaxTxnOps: 128, MaxRequestBytes: maxRequestBytes, QuotaBackendBytes: quotaBytes,
+		InitialPeerURLsMap: others, InitialClusterToken: clusterToken, NewCluster: len(initial) == 1,
+		TickMs: uint(tick.Milliseconds()), ElectionTicks: ticks, InitialElectionTickAdvance: true, PreVote: true,
+		MaxTxnOps: 128, MaxRequestBytes: maxRequestBytes, QuotaBackendBytes: quota,
 		StrictReconfigCheck: true, AuthToken: "simple", BcryptCost: 4, TokenTTL: 300,
 		Logger: log, UnsafeNoFsync: c.NoSync, DowngradeCheckTime: 5 * time.Second,
 		WarningApplyDuration: 100 * time.Millisecond, WarningUnaryRequestDuration: 300 * time.Millisecond,
 		MaxLearners: 1, V2Deprecation: etcdconfig.V2DeprDefault,
 		ServerFeatureGate: features.NewDefaultServerFeatureGate(memberName, log), Metrics: "basic",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open etcd data in %s: %w", c.Dir, err)
 	}
-	server.Start()
-	select {
-	case <-server.ReadyNotify():
-	case <-server.StopNotify():
-		return nil, fmt.Errorf("open etcd data in %s: member stopped while starting", c.Dir)
-	case <-ctx.Done():
-		server.HardStop()
-		return nil, fmt.Errorf("open etcd data in %s: %w", c.Dir, ctx.Err())
+	if c.Peers != nil {
+		out.PeerTLSInfo = c.Peers.tls()
 	}
-	client := v3client.New(server)
-	k := &kubernetes.Client{Client: client}
-	k.Kubernetes = memberReads{k}
-	return open(&Store{Client: k, server: server, cancel: func() { _ = client.Close() }}), nil
+	return out, nil
+}
+
+// elect makes a lone member its own leader now, instead of after the time in
+// which it might hear from another. The message is raft's for the successor
+// that a leader has chosen; it has no effect until the member has applied its
+// own membership.
+func elect(s *etcdserver.EtcdServer) {
+	id := uint64(s.MemberID())
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for s.Leader() == 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = s.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id}) // it is asked again
+		cancel()
+		select {
+		case <-tick.C:
+		case <-s.StopNotify():
+			return
+		}
+	}
 }
 
 // newServer turns etcd's panics on unreadable data into errors.
@@ -201,10 +320,13 @@ func open(s *Store) *Store {
 // Stop closes the data. It may be called more than once.
 func (s *Store) Stop() {
 	s.stop.Do(func() {
+		s.encrypted.close()
 		s.compactor.Stop()
+		s.watched.close()
 		s.cancel()
 		if s.server != nil {
-			s.server.Stop()
+			s.server.Stop() // hands the lead to another member, for which the sockets are needed
+			s.peers.close()
 		}
 	})
 }
@@ -214,7 +336,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if _, err := s.Client.KV.Get(ctx, "health", clientv3.WithCountOnly()); err != nil {
 		return fmt.Errorf("read from etcd: %w", err)
 	}
-	return nil
+	return s.watched.alarm()
 }
 
 // Stopped is closed when the member in this process ended; nil without one.
@@ -227,10 +349,16 @@ func (s *Store) Stopped() <-chan struct{} {
 
 // memberReads answers gets without a round through raft. A single member
 // acknowledges a write only once it is applied, so what it reads locally is
-// linearizable.
-type memberReads struct{ *kubernetes.Client }
+// linearizable. Before others can join, which needs the sockets, that ends.
+type memberReads struct {
+	*kubernetes.Client
+	peers *sockets
+}
 
 func (m memberReads) Get(ctx context.Context, key string, o kubernetes.GetOptions) (kubernetes.GetResponse, error) {
+	if m.peers.opened() {
+		return m.Client.Get(ctx, key, o)
+	}
 	r, err := m.KV.Get(ctx, key, clientv3.WithRev(o.Revision), clientv3.WithLimit(1), clientv3.WithSerializable())
 	if err != nil {
 		return kubernetes.GetResponse{}, err

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -27,9 +28,10 @@ import (
 // Spec makes documents and type converters of the kinds in a scheme. All of
 // it is made when first asked for: most runs ask for little of it.
 type Spec struct {
-	version string
-	v2      func() *common.Config
-	v3      func() *common.OpenAPIV3Config
+	version    string
+	v2         func() *common.Config
+	v3         func() *common.OpenAPIV3Config
+	converters sync.Map // names of types, joined → *converter
 }
 
 // build3 is v3 for one build. The builder writes to the extensions of the
@@ -135,13 +137,19 @@ func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVers
 }
 
 // TypeConverter gives what server-side apply merges objects of these Go types
-// with. It is built at the first apply.
+// with. It is built at the first apply, once for all servers of the process.
 func (s *Spec) TypeConverter(samples ...runtime.Object) managedfields.TypeConverter {
+	var names []string
+	for _, o := range samples {
+		names = append(names, util.GetCanonicalTypeName(o))
+	}
+	slices.Sort(names)
+	c, _ := s.converters.LoadOrStore(strings.Join(names, ","), s.newConverter(names))
+	return c.(*converter)
+}
+
+func (s *Spec) newConverter(names []string) *converter {
 	return &converter{build: sync.OnceValues(func() (managedfields.TypeConverter, error) {
-		var names []string
-		for _, o := range samples {
-			names = append(names, util.GetCanonicalTypeName(o))
-		}
 		schemas, err := builder3.BuildOpenAPIDefinitionsForResources(s.build3(), names...)
 		if err != nil {
 			return nil, err

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,9 +29,8 @@ type Deps struct {
 	Agents http.RoundTripper
 	// Dial reaches pods.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Budget says whether an eviction would break a PodDisruptionBudget; nil
-	// never does.
-	Budget func(ctx context.Context, pod *corev1.Pod, dryRun bool) error
+	// Budgets is the store of PodDisruptionBudgets.
+	Budgets *genericregistry.Store
 }
 
 // New gives the storage of the subresources by path.
@@ -122,7 +119,7 @@ func (b *binding) assign(ctx context.Context, bind *corev1.Binding, o *metav1.Cr
 		}
 	}
 	store := *b.Pods
-	store.UpdateStrategy = bindStrategy{b.Pods.UpdateStrategy}
+	store.UpdateStrategy = asGiven{b.Pods.UpdateStrategy}
 	_, _, err := store.Update(ctx, bind.Name, &bindUpdate{bind, pre}, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false,
 		&metav1.UpdateOptions{DryRun: dryRun(o)})
 	return err
@@ -178,93 +175,16 @@ func setCondition(pod *corev1.Pod, c corev1.PodCondition) {
 	pod.Status.Conditions = append(pod.Status.Conditions, c)
 }
 
-// bindStrategy lets an update change what bindUpdate changed and no more needs
-// checking: the pod and the binding are valid.
-type bindStrategy struct{ rest.RESTUpdateStrategy }
+// asGiven lets an update of the server's own change what it wants: the stored
+// object is valid, and so is what the server writes into it.
+type asGiven struct{ rest.RESTUpdateStrategy }
 
-func (bindStrategy) PrepareForUpdate(context.Context, runtime.Object, runtime.Object) {}
+func (asGiven) PrepareForUpdate(context.Context, runtime.Object, runtime.Object) {}
 
-func (bindStrategy) ValidateUpdate(context.Context, runtime.Object, runtime.Object) field.ErrorList {
+func (asGiven) ValidateUpdate(context.Context, runtime.Object, runtime.Object) field.ErrorList {
 	return nil
 }
 
-func (bindStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+func (asGiven) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
 	return nil
-}
-
-// eviction deletes a pod unless a disruption budget forbids it.
-type eviction struct{ Deps }
-
-func (e *eviction) New() runtime.Object { return &policyv1.Eviction{} }
-func (e *eviction) Destroy()            {}
-
-// GroupVersionKind implements rest.GroupVersionKindProvider.
-func (e *eviction) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
-	return policyv1.SchemeGroupVersion.WithKind("Eviction")
-}
-
-// Create implements rest.NamedCreater.
-func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, create *metav1.CreateOptions) (runtime.Object, error) {
-	ev, ok := obj.(*policyv1.Eviction)
-	if !ok {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a Eviction object: %T", obj))
-	}
-	if name != ev.Name {
-		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
-	}
-	if errs := core.ValidateEviction(ev); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(policyv1.SchemeGroupVersion.WithKind("Eviction").GroupKind(), name, errs)
-	}
-	o, err := evictionOptions(ev, create)
-	if err != nil {
-		return nil, err
-	}
-	if validate != nil {
-		if err := validate(ctx, ev.DeepCopyObject()); err != nil {
-			return nil, err
-		}
-	}
-	pod, err := e.pod(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	if e.Budget != nil && !disposable(pod) {
-		if err := e.Budget(ctx, pod, len(o.DryRun) > 0); err != nil {
-			return nil, err
-		}
-	}
-	if o.Preconditions == nil {
-		o.Preconditions = &metav1.Preconditions{}
-	}
-	if o.Preconditions.UID == nil {
-		o.Preconditions.UID = &pod.UID
-	}
-	if _, _, err := e.Pods.Delete(ctx, name, rest.ValidateAllObjectFunc, o); err != nil {
-		return nil, err
-	}
-	return &metav1.Status{Status: metav1.StatusSuccess, Code: http.StatusCreated}, nil
-}
-
-// evictionOptions are those of the deletion. A dry run may be asked for by the
-// request or by the eviction, and by both only in the same way.
-func evictionOptions(ev *policyv1.Eviction, create *metav1.CreateOptions) (*metav1.DeleteOptions, error) {
-	o := &metav1.DeleteOptions{}
-	if ev.DeleteOptions != nil {
-		o = ev.DeleteOptions.DeepCopy()
-	}
-	asked := dryRun(create)
-	switch {
-	case len(o.DryRun) == 0:
-		o.DryRun = asked
-	case len(asked) > 0 && !slices.Equal(o.DryRun, asked):
-		return nil, apierrors.NewBadRequest("Non-matching dry-run options in request and content: " +
-			fmt.Sprintf("%v and %v", asked, o.DryRun))
-	}
-	return o, nil
-}
-
-// disposable pods can be evicted whatever the budgets: they serve nobody.
-func disposable(p *corev1.Pod) bool {
-	return p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded ||
-		p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodPending
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/cluster"
@@ -18,7 +17,7 @@ const startTimeout = time.Minute
 // Cluster is a cluster that ends with its test.
 type Cluster struct {
 	*cluster.Cluster
-	client client.Client
+	client client.WithWatch
 }
 
 // New starts a cluster of API server, controllers, scheduler and one simulated
@@ -45,12 +44,30 @@ func With(t testing.TB, config cluster.Config) *Cluster {
 		t.Fatalf("start cluster: %v", err)
 	}
 	t.Cleanup(c.Stop)
-	k, err := client.New(c.RESTConfig(), client.Options{Scheme: scheme.Scheme})
+	k, err := c.Client()
 	if err != nil {
 		t.Fatalf("client of the cluster: %v", err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			tell(t, k)
+		}
+	})
 	return &Cluster{Cluster: c, client: k}
 }
 
-// Client has all rights. It does not cache: it reads what was written.
-func (c *Cluster) Client() client.Client { return c.client }
+// Client has all rights and the types of Config.Scheme. It does not cache: it
+// reads what was written.
+func (c *Cluster) Client() client.WithWatch { return c.client }
+
+// KubeconfigFile gives the path of an administrator's kubeconfig for kubectl
+// and other processes. The cluster listens on a free port of 127.0.0.1 from now
+// on, and the file ends with the test.
+func (c *Cluster) KubeconfigFile(t testing.TB) string {
+	t.Helper()
+	path, err := c.Cluster.KubeconfigFile()
+	if err != nil {
+		t.Fatalf("kubeconfig of the cluster: %v", err)
+	}
+	return path
+}

@@ -81,11 +81,12 @@ func newRoot() *cobra.Command {
 		if err := setFlags(c.Flags(), file, os.Environ()); err != nil {
 			return usageError{err}
 		}
+		tuneGC()
 		setLog(os.Stderr, verbosity)
 		return nil
 	}
 	root.AddCommand(newUp(), newStatus(), newStop(), newDelete(), newProfile(), newIP(), newService(),
-		newImage(), newServer(), newControllers(), newScheduler(), newProxy(), newKubectl(), newVersion())
+		newImage(), newServer(), newAgent(), newToken(), newMaster(), newSnapshot(), newControllers(), newScheduler(), newProxy(), newNode(), newKubectl(), newKubeconfig(), newWebhook(), newVersion())
 	return root
 }
 

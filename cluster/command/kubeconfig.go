@@ -20,10 +20,7 @@ func writeKubeconfig(path, name string, access cluster.Access) error {
 	} else if !os.IsNotExist(err) {
 		return fmt.Errorf("kubeconfig %s: %w", path, err)
 	}
-	config.Clusters[name] = &clientcmdapi.Cluster{Server: access.Server, CertificateAuthorityData: access.CA}
-	config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: access.ClientCert, ClientKeyData: access.ClientKey}
-	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
-	config.CurrentContext = name
+	access.AddTo(config, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("kubeconfig %s: %w", path, err)
 	}

@@ -52,12 +52,29 @@ which is the default, they wait while others lead and take over when those end.`
 	f.IntVar(&cfg.NodeCIDRMaskSize, "node-cidr-mask-size", 24, "size of a node's part")
 	f.DurationVar(&cfg.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
 	f.DurationVar(&cfg.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
-	f.DurationVar(&cfg.LeaseDuration, "leader-elect-lease-duration", 0, "how long others wait for a silent leader (default 1.5s)")
-	f.DurationVar(&cfg.RenewDeadline, "leader-elect-renew-deadline", 0, "how long a leader goes on that can't renew (default 1.2s)")
-	f.DurationVar(&cfg.RetryPeriod, "leader-elect-retry-period", 0, "time between tries (default 300ms)")
+	f.DurationVar(&cfg.LeaseDuration, "leader-elect-lease-duration", 0, "how long others wait for a silent leader (default 2s)")
+	f.DurationVar(&cfg.RenewDeadline, "leader-elect-renew-deadline", 0, "how long a leader goes on that can't renew (default 1.5s)")
+	f.DurationVar(&cfg.RetryPeriod, "leader-elect-retry-period", 0, "time between tries (default 200ms)")
 	f.StringVar(&cfg.HealthBindAddress, "health-bind-address", "", "serve /healthz, /livez and /readyz here")
 	f.StringVar(&cfg.MetricsBindAddress, "metrics-bind-address", "", "serve /metrics here")
+	signingCert := f.String("cluster-signing-cert-file", "", "certificate of the CA, PEM, that signs certificate requests")
+	signingKey := f.String("cluster-signing-key-file", "", "key of the CA, PEM, that signs certificate requests")
+	rootCA := f.String("root-ca-file", "", "certificate, PEM, that pods trust the API server by (default: the one in the kubeconfig)")
+	accountKey := f.String("service-account-private-key-file", "", "key, PEM, that signs the tokens in Secrets of service accounts")
+	f.DurationVar(&cfg.ClusterSigningDuration, "cluster-signing-duration", 0, "the longest that a signed certificate is valid for (default 8760h)")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		if cfg.ClusterSigningCert, err = readIfNamed(*signingCert); err != nil {
+			return usageError{err}
+		}
+		if cfg.ClusterSigningKey, err = readIfNamed(*signingKey); err != nil {
+			return usageError{err}
+		}
+		if cfg.RootCA, err = readIfNamed(*rootCA); err != nil {
+			return usageError{err}
+		}
+		if cfg.ServiceAccountKey, err = readIfNamed(*accountKey); err != nil {
+			return usageError{err}
+		}
 		if cfg.REST, err = client(); err != nil {
 			return err
 		}
@@ -68,6 +85,14 @@ which is the default, they wait while others lead and take over when those end.`
 		return room.Run(c.Context())
 	}
 	return c
+}
+
+// readIfNamed reads a file; no name is no file.
+func readIfNamed(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	return os.ReadFile(path)
 }
 
 func newScheduler() *cobra.Command {

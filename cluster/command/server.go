@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/skiffcluster/skiff/apiserver/admission"
 	"github.com/skiffcluster/skiff/cluster"
@@ -35,10 +37,10 @@ The administrator's kubeconfig is written below the data directory.`,
 	f.StringVar(&cfg.APIServer.Etcd.CAFile, "etcd-cafile", "", "CA of --etcd-servers")
 	f.StringVar(&cfg.APIServer.Etcd.CertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
 	f.StringVar(&cfg.APIServer.Etcd.KeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
-	f.StringVar(&cfg.APIServer.TokenFile, "token-auth-file", "", "CSV file of bearer tokens: token,user,uid[,\"groups\"]")
+	identity := identityFlags(f, &cfg.APIServer)
+	platformFlags(f, &cfg.APIServer)
 	f.StringVar(&cfg.APIServer.ServiceClusterIPRange, "service-cluster-ip-range", "10.96.0.0/12", "network of the services")
 	f.StringVar(&cfg.APIServer.ServiceNodePortRange, "service-node-port-range", "30000-32767", "ports for services of type NodePort")
-	f.StringVar(&cfg.APIServer.ServiceAccountIssuer, "service-account-issuer", "", "issuer in service account tokens")
 	f.DurationVar(&cfg.APIServer.EventTTL, "event-ttl", 0, "how long events are kept (default 1h)")
 	f.IntVar(&cfg.APIServer.MaxRequestsInFlight, "max-requests-inflight", 400, "reading requests served at a time")
 	f.IntVar(&cfg.APIServer.MaxMutatingInFlight, "max-mutating-requests-inflight", 200, "writing requests served at a time")
@@ -49,6 +51,7 @@ The administrator's kubeconfig is written below the data directory.`,
 	f.DurationVar(&cfg.Controllers.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
 	f.DurationVar(&cfg.Controllers.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
 	f.StringSliceVar(&without, "without", nil, "rooms to leave out: controllers, scheduler")
+	master := masterFlags(f, &cfg)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		p, err := openProfile(name, dir)
 		if err != nil {
@@ -66,6 +69,14 @@ The administrator's kubeconfig is written below the data directory.`,
 		for _, r := range without {
 			cfg.Without = append(cfg.Without, cluster.Room(r))
 		}
+		identity()
+		if err := master(); err != nil {
+			return err
+		}
+		if !c.Flags().Changed("enable-bootstrap-token-auth") {
+			cfg.APIServer.Authentication.BootstrapTokens = true // others join by them
+		}
+		cfg.ApproveServing = true
 		cfg.Controllers.LeaderElect, cfg.Scheduler.LeaderElect = true, true
 		if err := cfg.Validate(); err != nil {
 			return usageError{err}
@@ -80,15 +91,12 @@ The administrator's kubeconfig is written below the data directory.`,
 			return err
 		}
 		defer running.Stop()
-		access, err := running.Access()
-		if err != nil {
-			return err
-		}
 		path := kubeconfig
 		if path == "" {
 			path = p.dir + "/admin.conf"
 		}
-		if err := writeKubeconfig(path, p.context(), access); err != nil {
+		access, err := writeAccess(running, path, p.context())
+		if err != nil {
 			return err
 		}
 		if err := p.write(run{PID: os.Getpid(), Server: access.Server, Runtime: "none", Ready: true}); err != nil {
@@ -96,12 +104,33 @@ The administrator's kubeconfig is written below the data directory.`,
 		}
 		defer func() { _ = os.Remove(p.runFile()) }()
 		fmt.Fprintf(c.OutOrStdout(), "Serving %s, kubeconfig %s\n", access.Server, path)
-		select {
-		case <-c.Context().Done():
-			return nil
-		case <-running.Failed():
-			return running.Err()
-		}
+		return wait(c.Context(), running, path, p.context())
 	}
 	return c
+}
+
+// writeAccess writes the administrator's kubeconfig.
+func writeAccess(c *cluster.Cluster, path, context string) (cluster.Access, error) {
+	access, err := c.Access()
+	if err != nil {
+		return access, err
+	}
+	return access, writeKubeconfig(path, context, access)
+}
+
+// wait returns when ctx ends, or with the reason when the cluster can't go on.
+// Meanwhile it keeps the kubeconfig good.
+func wait(ctx context.Context, c *cluster.Cluster, path, kubeContext string) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.Failed():
+			return c.Err()
+		case <-c.AccessChanged():
+			if _, err := writeAccess(c, path, kubeContext); err != nil {
+				klog.FromContext(ctx).Error(err, "Kubeconfig is not written with the new certificate", "path", path)
+			}
+		}
+	}
 }

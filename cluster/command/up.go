@@ -15,19 +15,27 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skiffcluster/skiff/apiserver"
 	"github.com/skiffcluster/skiff/cluster"
+	"github.com/skiffcluster/skiff/controllers"
+	"github.com/skiffcluster/skiff/nodeagent"
 	"github.com/skiffcluster/skiff/proxier"
 )
 
 type upOptions struct {
 	profile, dataDir, kubeconfig string
 	bindAddress                  string
-	securePort, nodes            int
+	securePort, nodes, networks  int
 	runtime, proxyMode           string
 	clusterCIDR, serviceCIDR     string
 	containerd, binDir           string
 	detach                       bool
 	verbosity                    int
+	apiServer                    apiserver.Config
+	controllers                  controllers.Config
+	agent                        nodeagent.Config
+	identity                     func()
+	without                      []string
 }
 
 func newUp() *cobra.Command {
@@ -57,13 +65,22 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig to write instead of kubectl's own")
 	f.StringVar(&o.bindAddress, "bind-address", "0.0.0.0", "address that the API is served on")
 	f.IntVar(&o.securePort, "secure-port", 6443, "port that the API is served on; 0 for any free one")
-	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; more than one with --runtime simulated")
+	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; several that run containers have a host each: a network namespace of this machine")
+	f.IntVar(&o.networks, "node-networks", 1, "number of networks that these hosts are spread over")
+	f.DurationVar(&o.controllers.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
+	f.DurationVar(&o.controllers.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
+	f.DurationVar(&o.agent.LeasePeriod, "node-lease-renew-interval", 0, "time between signs of life of a node (default 10s)")
+	f.StringVar(&o.agent.CNIConfDir, "cni-conf-dir", "", "where CNI configurations are, such as /etc/cni/net.d: the first is used instead of the built-in pod network")
+	f.StringVar(&o.agent.CNIBinDir, "cni-bin-dir", "", "where CNI plugins are (default /opt/cni/bin)")
 	f.StringVar(&o.runtime, "runtime", "containerd", "what runs containers: containerd or simulated")
 	f.StringVar(&o.proxyMode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
 	f.StringVar(&o.clusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods")
 	f.StringVar(&o.serviceCIDR, "service-cluster-ip-range", "10.96.0.0/12", "network of the services")
 	f.StringVar(&o.containerd, "containerd", "", "address of a containerd to use; default: skiff runs its own")
 	f.StringVar(&o.binDir, "bin-dir", "", "where containerd and runc are (default: beside skiff)")
+	f.StringSliceVar(&o.without, "without", nil, "rooms to leave out, for those who run their own: controllers, scheduler")
+	o.identity = identityFlags(f, &o.apiServer)
+	platformFlags(f, &o.apiServer)
 	f.BoolVarP(&o.detach, "detach", "d", false, "run in the background and return when the cluster is ready")
 	return c
 }
@@ -85,8 +102,14 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 		return bad("--runtime %q: there are containerd and simulated", o.runtime)
 	case o.proxyMode != "" && o.proxyMode != string(proxier.ModeIPVS) && o.proxyMode != string(proxier.ModeNFTables):
 		return bad("--proxy-mode %q: there are ipvs and nftables", o.proxyMode)
-	case o.runtime == "containerd" && o.nodes > 1:
-		return bad("--nodes %d: several nodes on one machine need --runtime simulated", o.nodes)
+	case o.networks < 1 || o.networks > o.nodes:
+		return bad("--node-networks %d: there is at least one, and at most one for each node", o.networks)
+	case o.runtime == "containerd" && o.nodes > 1 && o.containerd != "":
+		return bad("--containerd %s: several nodes on one machine have a containerd each", o.containerd)
+	case o.runtime == "containerd" && o.nodes > 1 && bind.IsLoopback():
+		return bad("--bind-address %s: the hosts of several nodes can't reach it", o.bindAddress)
+	case o.runtime == "containerd" && o.nodes > 1 && !cluster.HasHosts(p.dir) && hasNodes(p.dir):
+		return bad("--nodes %d: cluster %q was made with one node, which is this machine: 'skiff delete -p %s' first, or choose another --profile", o.nodes, p.name, p.name)
 	case o.runtime == "containerd" && os.Geteuid() != 0:
 		return cluster.Config{}, errors.New("running containers needs root: run 'sudo skiff up', or 'skiff up --runtime simulated' for pods in memory")
 	}
@@ -94,9 +117,15 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 		Name: p.name, DataDir: p.dir, Listen: net.JoinHostPort(o.bindAddress, strconv.Itoa(o.securePort)),
 		ClusterCIDR: o.clusterCIDR,
 	}
+	o.identity()
+	c.APIServer = o.apiServer
 	c.APIServer.ServiceClusterIPRange = o.serviceCIDR
 	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(bind)
+	c.Controllers = o.controllers
 	c.Controllers.LeaderElect, c.Scheduler.LeaderElect = true, true
+	for _, r := range o.without {
+		c.Without = append(c.Without, cluster.Room(r))
+	}
 	for range o.nodes {
 		c.Nodes = append(c.Nodes, o.node(p, len(c.Nodes)))
 	}
@@ -106,6 +135,12 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 	return c, nil
 }
 
+// hasNodes says whether a cluster's data has nodes.
+func hasNodes(dir string) bool {
+	nodes, err := os.ReadDir(filepath.Join(dir, "nodes"))
+	return err == nil && len(nodes) > 0
+}
+
 // node is the configuration of the i-th node.
 func (o *upOptions) node(p profile, i int) cluster.Node {
 	n := cluster.Node{Simulated: o.runtime == "simulated"}
@@ -113,7 +148,10 @@ func (o *upOptions) node(p profile, i int) cluster.Node {
 	if n.Simulated {
 		return n
 	}
+	n.Config = o.agent
+	n.NodeName = fmt.Sprintf("%s-%d", p.name, i)
 	n.ContainerdAddress, n.BinDir = o.containerd, o.binDir
+	n.Host, n.Network = o.nodes > 1 || cluster.HasHosts(p.dir), i%o.networks
 	n.Proxier.Mode = proxier.Mode(o.proxyMode)
 	n.Proxier.HealthzBindAddress, n.Proxier.MetricsBindAddress = proxier.DefaultHealthzBindAddress, proxier.DefaultMetricsBindAddress
 	return n
@@ -161,26 +199,26 @@ func (o *upOptions) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.Remove(p.runFile()) }()
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(out, "Stopping. The data stays; 'skiff delete' removes it.")
-		return nil
-	case <-c.Failed():
-		return fmt.Errorf("%w\nThe log is %s", c.Err(), log.Name())
+	if err := wait(ctx, c, o.path(), p.context()); err != nil {
+		return fmt.Errorf("%w\nThe log is %s", err, log.Name())
 	}
+	fmt.Fprintln(out, "Stopping. The data stays; 'skiff delete' removes it.")
+	return nil
+}
+
+// path is the kubeconfig to write.
+func (o *upOptions) path() string {
+	if o.kubeconfig != "" {
+		return o.kubeconfig
+	}
+	return kubeconfigPath()
 }
 
 // announce writes the kubeconfig and the run file and says what to do next.
 func (o *upOptions) announce(c *cluster.Cluster, p profile, out io.Writer, took time.Duration) error {
-	access, err := c.Access()
+	path := o.path()
+	access, err := writeAccess(c, path, p.context())
 	if err != nil {
-		return err
-	}
-	path := o.kubeconfig
-	if path == "" {
-		path = kubeconfigPath()
-	}
-	if err := writeKubeconfig(path, p.context(), access); err != nil {
 		return err
 	}
 	r := run{PID: os.Getpid(), Server: access.Server, Runtime: o.runtime, Started: time.Now(), Ready: true}

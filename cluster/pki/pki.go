@@ -24,15 +24,19 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
+
+	"k8s.io/utils/clock"
 )
 
-// Lifetimes of certificates. Serving and client certificates are renewed at
-// the first start within renewBefore of their end.
+// Lifetimes of certificates. Serving and client certificates are made again
+// when two thirds of their life are over, so that a third is left for whatever
+// keeps that from happening.
 const (
 	caLifetime   = 10 * 365 * 24 * time.Hour
 	leafLifetime = 365 * 24 * time.Hour
-	renewBefore  = 30 * 24 * time.Hour
+	renewBefore  = leafLifetime / 3
 	// backdate allows for clocks that differ between hosts.
 	backdate = 5 * time.Minute
 )
@@ -44,14 +48,18 @@ type Pair struct{ Cert, Key []byte }
 // in memory only.
 type Store struct {
 	dir    string
+	clock  clock.WithTicker
 	ca     *x509.Certificate
 	caKey  *ecdsa.PrivateKey
 	caPair Pair
+
+	mu     sync.Mutex
+	leaves map[string]*Leaf
 }
 
-// Open reads the CA from dir or makes one.
-func Open(dir string) (*Store, error) {
-	s := &Store{dir: dir}
+// Open reads the CA from dir or makes one. Certificates begin and end by c.
+func Open(dir string, c clock.WithTicker) (*Store, error) {
+	s := &Store{dir: dir, clock: c, leaves: map[string]*Leaf{}}
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make directory of certificates: %w", err)
@@ -82,7 +90,7 @@ func (s *Store) makeCA() (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
-	now := time.Now()
+	now := s.clock.Now()
 	t := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "skiff-ca@" + fmt.Sprint(now.Unix())},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(caLifetime),
@@ -98,7 +106,7 @@ func (s *Store) makeCA() (Pair, error) {
 
 // Serving gives a server's certificate for hosts, which are names or
 // addresses. It is kept under name and made again when hosts change.
-func (s *Store) Serving(name string, subject pkix.Name, hosts ...string) (Pair, error) {
+func (s *Store) Serving(name string, subject pkix.Name, hosts ...string) (*Leaf, error) {
 	t := &x509.Certificate{Subject: subject, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
@@ -111,14 +119,16 @@ func (s *Store) Serving(name string, subject pkix.Name, hosts ...string) (Pair, 
 }
 
 // Client gives the certificate of a user in groups.
-func (s *Store) Client(name, user string, groups ...string) (Pair, error) {
+func (s *Store) Client(name, user string, groups ...string) (*Leaf, error) {
 	return s.leaf(name, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }
 
-func (s *Store) leaf(name string, t *x509.Certificate) (Pair, error) {
+// make gives the certificate that is kept under name, or a new one when that
+// does not serve.
+func (s *Store) make(name string, t *x509.Certificate) (Pair, error) {
 	if p, err := s.load(name); err == nil && s.current(p, t) {
 		return p, nil
 	}
@@ -126,7 +136,7 @@ func (s *Store) leaf(name string, t *x509.Certificate) (Pair, error) {
 	if err != nil {
 		return Pair{}, fmt.Errorf("key of %s: %w", name, err)
 	}
-	now := time.Now()
+	now := s.clock.Now()
 	t.SerialNumber, t.NotBefore, t.NotAfter = serial(), now.Add(-backdate), now.Add(leafLifetime)
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	der, err := x509.CreateCertificate(rand.Reader, t, s.ca, &key.PublicKey, s.caKey)
@@ -136,10 +146,13 @@ func (s *Store) leaf(name string, t *x509.Certificate) (Pair, error) {
 	return s.save(name, der, key)
 }
 
+// due says whether it is time for a certificate's successor.
+func (s *Store) due(c *x509.Certificate) bool { return c.NotAfter.Sub(s.clock.Now()) < renewBefore }
+
 // current says whether a certificate that exists still serves.
 func (s *Store) current(p Pair, want *x509.Certificate) bool {
 	have, _, err := parse(p)
-	if err != nil || time.Until(have.NotAfter) < renewBefore || have.CheckSignatureFrom(s.ca) != nil {
+	if err != nil || s.due(have) || have.CheckSignatureFrom(s.ca) != nil {
 		return false
 	}
 	addresses := func(ips []net.IP) (out []string) {

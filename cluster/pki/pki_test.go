@@ -11,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/utils/clock"
+
 	"github.com/skiffcluster/skiff/cluster/pki"
 )
 
 func open(t *testing.T, dir string) *pki.Store {
 	t.Helper()
-	s, err := pki.Open(dir)
+	s, err := pki.Open(dir, clock.RealClock{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,18 +60,18 @@ func TestCertificatesAreWhatTheyAreFor(t *testing.T) {
 			err  error
 			ok   bool
 		}{
-			{"the server by its name", verify(server.Cert, "localhost", x509.ExtKeyUsageServerAuth), true},
-			{"the server by its address", verify(server.Cert, "127.0.0.1", x509.ExtKeyUsageServerAuth), true},
-			{"the server by another name", verify(server.Cert, "example.com", x509.ExtKeyUsageServerAuth), false},
-			{"the server as a client", verify(server.Cert, "", x509.ExtKeyUsageClientAuth), false},
-			{"the client", verify(client.Cert, "", x509.ExtKeyUsageClientAuth), true},
-			{"the client as a server", verify(client.Cert, "", x509.ExtKeyUsageServerAuth), false},
+			{"the server by its name", verify(server.Current().Cert, "localhost", x509.ExtKeyUsageServerAuth), true},
+			{"the server by its address", verify(server.Current().Cert, "127.0.0.1", x509.ExtKeyUsageServerAuth), true},
+			{"the server by another name", verify(server.Current().Cert, "example.com", x509.ExtKeyUsageServerAuth), false},
+			{"the server as a client", verify(server.Current().Cert, "", x509.ExtKeyUsageClientAuth), false},
+			{"the client", verify(client.Current().Cert, "", x509.ExtKeyUsageClientAuth), true},
+			{"the client as a server", verify(client.Current().Cert, "", x509.ExtKeyUsageServerAuth), false},
 		} {
 			if (c.err == nil) != c.ok {
 				t.Errorf("%s: %v", c.name, c.err)
 			}
 		}
-		if who := parse(t, client.Cert).Subject; who.CommonName != "ann" || !slices.Equal(slices.Sorted(slices.Values(who.Organization)), []string{"devs", "ops"}) {
+		if who := parse(t, client.Current().Cert).Subject; who.CommonName != "ann" || !slices.Equal(slices.Sorted(slices.Values(who.Organization)), []string{"devs", "ops"}) {
 			t.Errorf("%s", who)
 		}
 	}
@@ -84,7 +86,7 @@ func TestWhatServesIsKeptAndTheRestMadeAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return p.Cert
+		return p.Current().Cert
 	}
 	before := get(first, "a", "10.0.0.1")
 	again := open(t, dir)
@@ -105,9 +107,9 @@ func TestWhatServesIsKeptAndTheRestMadeAgain(t *testing.T) {
 		"a certificate of another's CA": func() { write(t, filepath.Join(dir, "server.crt"), string(get(open(t, ""), "a"))) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := get(again, "a")
+			before := get(open(t, dir), "a")
 			damage()
-			after := get(again, "a")
+			after := get(open(t, dir), "a")
 			if slices.Equal(before, after) {
 				t.Error("kept")
 			}
@@ -122,7 +124,7 @@ func TestWhatServesIsKeptAndTheRestMadeAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return p.Cert
+		return p.Current().Cert
 	}
 	if !slices.Equal(ann(), ann()) {
 		t.Error("a certificate with groups is made again without need")
@@ -163,7 +165,7 @@ func TestTheCAIsNeverReplaced(t *testing.T) {
 			}
 			before, _ := os.ReadFile(filepath.Join(dir, "ca.crt"))
 			damage(dir)
-			if _, err := pki.Open(dir); err == nil || !strings.Contains(err.Error(), "cluster CA") {
+			if _, err := pki.Open(dir, clock.RealClock{}); err == nil || !strings.Contains(err.Error(), "cluster CA") {
 				t.Errorf("%v", err)
 			}
 			if after, _ := os.ReadFile(filepath.Join(dir, "ca.crt")); name != "a broken certificate" && !slices.Equal(before, after) {

@@ -15,7 +15,7 @@ import (
 	"github.com/miekg/dns"
 	"k8s.io/klog/v2"
 
-	"github.com/skiffcluster/skiff/dns/netns"
+	"github.com/skiffcluster/skiff/internal/netns"
 )
 
 const (

@@ -1,9 +1,11 @@
 #!/bin/bash
-# test.sh [go test flags]: run the tests that need IPVS in a kernel that has it (see run.sh).
-# The race detector needs cgo, which a program in that kernel cannot have.
+# test.sh [go test flags]: run the tests that need IPVS, or SCTP, in a kernel
+# that has both (see run.sh). The race detector needs cgo, which a program in
+# that kernel cannot have.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 SKIFF_IPVS_KERNEL=$("$here/build.sh")
-export SKIFF_IPVS_KERNEL
-CGO_ENABLED=0 exec go test -exec "$here/run.sh -t 300" "$@" ./proxier ./proxier/ipvs
+export SKIFF_IPVS_KERNEL CGO_ENABLED=0
+go test -exec "$here/run.sh -t 300" "$@" ./proxier ./proxier/ipvs
+exec go test -exec "$here/run.sh -t 300" "$@" -run 'TestBackend/.*SCTP' ./proxier/nftables

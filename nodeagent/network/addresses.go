@@ -22,18 +22,20 @@ type addresses struct {
 	mu    sync.Mutex
 	cidrs []netip.Prefix
 	pods  map[string][]netip.Addr
+	ports map[string][]HostPort // by pod
 	used  map[netip.Addr]bool
 	last  map[netip.Prefix]netip.Addr // given most recently
 }
 
 // addressFile is the file's content.
 type addressFile struct {
-	Pods map[string][]netip.Addr `json:"pods"`
-	Last []netip.Addr            `json:"last"`
+	Pods      map[string][]netip.Addr `json:"pods"`
+	HostPorts map[string][]HostPort   `json:"hostPorts,omitempty"`
+	Last      []netip.Addr            `json:"last"`
 }
 
 func newAddresses(file string) *addresses {
-	return &addresses{file: file, pods: map[string][]netip.Addr{}, used: map[netip.Addr]bool{}, last: map[netip.Prefix]netip.Addr{}}
+	return &addresses{file: file, pods: map[string][]netip.Addr{}, ports: map[string][]HostPort{}, used: map[netip.Addr]bool{}, last: map[netip.Prefix]netip.Addr{}}
 }
 
 // setCIDRs takes the node's CIDRs and what was given out of them before.
@@ -61,6 +63,9 @@ func (a *addresses) setCIDRs(cidrs []netip.Prefix) error {
 		for _, ip := range ips {
 			a.used[ip] = true
 		}
+	}
+	for id, ports := range saved.HostPorts {
+		a.ports[id] = ports
 	}
 	for _, ip := range saved.Last {
 		for _, c := range cidrs {
@@ -155,6 +160,7 @@ func (a *addresses) release(podID string) error {
 		return nil
 	}
 	delete(a.pods, podID)
+	delete(a.ports, podID)
 	if err := a.save(nil); err != nil {
 		a.pods[podID] = ips
 		return err
@@ -163,6 +169,29 @@ func (a *addresses) release(podID string) error {
 		delete(a.used, ip)
 	}
 	return nil
+}
+
+// setPorts keeps the host ports of a pod that holds addresses.
+func (a *addresses) setPorts(podID string, ports []HostPort) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.Equal(a.ports[podID], ports) {
+		return nil
+	}
+	a.ports[podID] = ports
+	if len(ports) == 0 {
+		delete(a.ports, podID)
+	}
+	return a.save(nil)
+}
+
+// eachPort calls f for every pod with host ports.
+func (a *addresses) eachPort(f func(podID string, ips []netip.Addr, ports []HostPort)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, ports := range a.ports {
+		f(id, a.pods[id], ports)
+	}
 }
 
 func (a *addresses) of(podID string) []netip.Addr {
@@ -188,7 +217,7 @@ func (a *addresses) save(recent []netip.Addr) error {
 	if a.file == "" {
 		return nil
 	}
-	content := addressFile{Pods: a.pods}
+	content := addressFile{Pods: a.pods, HostPorts: a.ports}
 	for i, c := range a.cidrs {
 		ip := a.last[c]
 		if i < len(recent) {

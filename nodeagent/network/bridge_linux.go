@@ -47,6 +47,10 @@ type Bridge struct {
 	cidrs  []netip.Prefix
 	mtu    int
 	bridge netlink.Link
+	peers  []Peer
+	// filtered says that the kernel's rules see what goes from port to port of
+	// the bridge.
+	filtered bool
 
 	background sync.WaitGroup // link deletions
 }
@@ -66,6 +70,9 @@ func NewBridge(cfg BridgeConfig) (*Bridge, error) {
 	}
 	return &Bridge{cfg: cfg, addresses: newAddresses(filepath.Join(cfg.Dir, "addresses.json")), rules: newRules(cfg.Name), nl: nl}, nil
 }
+
+// Name of the bridge.
+func (b *Bridge) Name() string { return b.cfg.Name }
 
 // Close waits for links that are being deleted and lets go of netlink. Pods
 // stay connected.
@@ -93,6 +100,9 @@ func (b *Bridge) SetCIDRs(_ context.Context, cidrs []netip.Prefix) error {
 	if err := enableForwarding(cidrs); err != nil {
 		return err
 	}
+	if b.filtered, err = filterBridges(); err != nil {
+		return err
+	}
 	if err := b.rules.setCIDRs(cidrs, b.cfg.ClusterCIDRs); err != nil {
 		return err
 	}
@@ -100,7 +110,7 @@ func (b *Bridge) SetCIDRs(_ context.Context, cidrs []netip.Prefix) error {
 		return err
 	}
 	b.cidrs, b.bridge, b.mtu = cidrs, link, mtu
-	return nil
+	return b.writeRoutes()
 }
 
 // defaultMTU is that of the link with the default route, else Ethernet's.
@@ -143,13 +153,16 @@ func (b *Bridge) ensureBridge(cidrs []netip.Prefix, mtu int) (netlink.Link, erro
 	want := map[string]bool{}
 	for _, c := range cidrs {
 		addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(gateway(c), c.Bits()))}
+		if c.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+		}
 		want[addr.IPNet.String()] = true
 		if err := b.nl.AddrReplace(link, addr); err != nil {
 			return nil, fmt.Errorf("set address %s of bridge %s: %w", addr.IPNet, b.cfg.Name, err)
 		}
 	}
 	// Addresses of an earlier CIDR would draw its traffic here.
-	old, err := b.nl.AddrList(link, netlink.FAMILY_V4)
+	old, err := b.nl.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of bridge %s: %w", b.cfg.Name, err)
 	}
@@ -184,6 +197,21 @@ func enableForwarding(cidrs []netip.Prefix) error {
 		}
 	}
 	return nil
+}
+
+// filterBridges has the kernel's rules see packets inside of bridges, where it
+// can.
+func filterBridges() (bool, error) {
+	for _, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
+		err := os.WriteFile(filepath.Join("/proc/sys/net/bridge", name), []byte("1"), 0o644)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("have bridged packets filtered: %w", err)
+		}
+	}
+	return true, nil
 }
 
 // Ready implements Network.
@@ -252,9 +280,15 @@ func (b *Bridge) Attach(_ context.Context, p Pod) ([]netip.Addr, error) {
 			return nil, fmt.Errorf("put link %s on the bridge: %w", name, err)
 		}
 	}
-	// A pod that reaches itself through a service comes back on its own port.
+	// A pod that reaches itself through a service may come back on its own port.
 	if err := b.nl.LinkSetHairpin(outside, true); err != nil {
 		return nil, fmt.Errorf("set hairpin of link %s: %w", name, err)
+	}
+	// Pods reach each other through the node, where policies and services are.
+	// What is redirected by the bridge's own hooks goes from port to port; a
+	// kernel without those keeps the ports apart.
+	if err := b.nl.LinkSetIsolated(outside, !b.filtered); err != nil {
+		return nil, fmt.Errorf("set isolation of link %s: %w", name, err)
 	}
 	if err := b.nl.LinkSetUp(outside); err != nil {
 		return nil, fmt.Errorf("set link %s up: %w", name, err)
@@ -268,7 +302,31 @@ func (b *Bridge) Attach(_ context.Context, p Pod) ([]netip.Addr, error) {
 	return ips, nil
 }
 
-// configureInside sets up a pod's links, addresses and default routes.
+// SetLoopbackUp has a network namespace reach itself.
+func SetLoopbackUp(path string) error {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return fmt.Errorf("open network namespace %s: %w", path, err)
+	}
+	defer ns.Close()
+	inside, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", path, err)
+	}
+	defer inside.Close()
+	lo, err := inside.LinkByName("lo")
+	if err == nil {
+		err = inside.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("set the pod's lo up: %w", err)
+	}
+	return nil
+}
+
+// configureInside sets up a pod's links, addresses and default routes. A pod is
+// alone in its subnet: also what goes to its neighbours goes to the gateway, so
+// that the node sees it and finds the way back of what it has redirected.
 func configureInside(nl *netlink.Handle, ips []netip.Addr, cidrs []netip.Prefix) error {
 	for _, name := range []string{"lo", "eth0"} {
 		link, err := nl.LinkByName(name)
@@ -277,7 +335,11 @@ func configureInside(nl *netlink.Handle, ips []netip.Addr, cidrs []netip.Prefix)
 		}
 		if name == "eth0" {
 			for _, ip := range ips {
-				if err := nl.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(ip, cidrOf(ip, cidrs).Bits()))}); err != nil {
+				addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(ip, ip.BitLen()))}
+				if ip.Is6() {
+					addr.Flags = unix.IFA_F_NODAD // nobody else has it: no second of waiting
+				}
+				if err := nl.AddrReplace(link, addr); err != nil {
 					return fmt.Errorf("set the pod's address %s: %w", ip, err)
 				}
 			}
@@ -287,14 +349,27 @@ func configureInside(nl *netlink.Handle, ips []netip.Addr, cidrs []netip.Prefix)
 		}
 		if name == "eth0" {
 			for _, ip := range ips {
-				route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.IP(gateway(cidrOf(ip, cidrs)).AsSlice())}
-				if err := nl.RouteReplace(route); err != nil {
-					return fmt.Errorf("set the pod's default route: %w", err)
+				gw := gateway(cidrOf(ip, cidrs))
+				for _, route := range []*netlink.Route{
+					{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: ipNet(netip.PrefixFrom(gw, gw.BitLen()))},
+					{LinkIndex: link.Attrs().Index, Gw: gw.AsSlice(), Dst: ipNet(everything(gw))},
+				} {
+					if err := nl.RouteReplace(route); err != nil {
+						return fmt.Errorf("set the pod's routes: %w", err)
+					}
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// everything of an address's family.
+func everything(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
 func cidrOf(ip netip.Addr, cidrs []netip.Prefix) netip.Prefix {
@@ -361,6 +436,7 @@ func (b *Bridge) Remove() error {
 		}
 		errs = append(errs, b.deleteLink(b.cfg.Name))
 	}
+	errs = append(errs, b.removeRoutes())
 	errs = append(errs, b.rules.remove())
 	if err := os.Remove(filepath.Join(b.cfg.Dir, "addresses.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)

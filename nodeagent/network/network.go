@@ -40,7 +40,9 @@ type Pod struct {
 	Namespace string
 	Name      string
 	NetNS     string // path of its network namespace
-	HostPorts []HostPort
+	// Annotations of the pod, for plugins.
+	Annotations map[string]string
+	HostPorts   []HostPort
 }
 
 // HostPort is a port of the node that leads to a port of a pod.

@@ -17,12 +17,15 @@ import (
 //
 //	postrouting: source in a pod CIDR, target in no cluster CIDR, not out of the bridge → masquerade
 //	prerouting, output: to a local address, host port → dnat to the pod
+//	filter-output: redirects to pods → dropped: they have one way only, and it is right
+//	filter-forward: new TCP connections through the overlay → segments that fit
 //
 // Changes are rare (a pod with host ports comes or goes): the table is written
 // as a whole, in one transaction.
 type rules struct {
-	table string // named after the bridge
-	iface string
+	table   string // named after the bridge
+	iface   string
+	overlay string // link to nodes in other networks
 
 	mu      sync.Mutex
 	cidrs   []netip.Prefix
@@ -36,7 +39,7 @@ type portRule struct {
 }
 
 func newRules(bridge string) *rules {
-	return &rules{table: "skiff-pods-" + bridge, iface: bridge, ports: map[string][]portRule{}}
+	return &rules{table: "skiff-pods-" + bridge, iface: bridge, overlay: overlayName(bridge), ports: map[string][]portRule{}}
 }
 
 func (r *rules) setCIDRs(cidrs, cluster []netip.Prefix) error {
@@ -104,9 +107,10 @@ func (r *rules) write() error {
 				exprs = append(exprs, address(cluster, false, expr.CmpOpNeq)[2:]...)
 			}
 		}
-		exprs = append(exprs, outInterfaceNot(r.iface)...)
+		exprs = append(exprs, outInterface(r.iface, expr.CmpOpNeq)...)
 		c.AddRule(&nftables.Rule{Table: table, Chain: post, Exprs: append(exprs, &expr.Masq{})})
 	}
+	r.writeFilters(c, table)
 	if len(r.ports) > 0 {
 		pre := nat("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
 		out := nat("output", nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
@@ -126,6 +130,34 @@ func (r *rules) write() error {
 		return fmt.Errorf("write nftables table %s: %w", r.table, err)
 	}
 	return nil
+}
+
+func (r *rules) writeFilters(c *nftables.Conn, table *nftables.Table) {
+	filter := func(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+		return c.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: priority})
+	}
+	out := filter("filter-output", nftables.ChainHookOutput, nftables.ChainPriorityFilter)
+	// Redirect messages of RFC 792 and RFC 4861.
+	for protocol, kind := range map[byte]byte{unix.IPPROTO_ICMP: 5, unix.IPPROTO_ICMPV6: 137} {
+		c.AddRule(&nftables.Rule{Table: table, Chain: out, Exprs: append(outInterface(r.iface, expr.CmpOpEq),
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{kind}},
+			&expr.Verdict{Kind: expr.VerdictDrop})})
+	}
+	// Both ends tell the size they can take in the packet that opens a
+	// connection: each is cut to what the way there carries.
+	forward := filter("filter-forward", nftables.ChainHookForward, nftables.ChainPriorityMangle)
+	c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: append(outInterface(r.overlay, expr.CmpOpEq),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{0x02}, Xor: []byte{0}}, // SYN
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0}},
+		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 2, Size: 2},
+		&expr.Exthdr{SourceRegister: 1, Type: 2, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt})})
 }
 
 // family matches the IP version.
@@ -164,12 +196,12 @@ func address(c netip.Prefix, source bool, op expr.CmpOp) []expr.Any {
 	return append(exprs, &expr.Cmp{Op: op, Register: 1, Data: c.Masked().Addr().AsSlice()})
 }
 
-func outInterfaceNot(name string) []expr.Any {
+func outInterface(name string, op expr.CmpOp) []expr.Any {
 	b := make([]byte, unix.IFNAMSIZ)
 	copy(b, name)
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: b},
+		&expr.Cmp{Op: op, Register: 1, Data: b},
 	}
 }
 

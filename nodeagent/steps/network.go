@@ -27,8 +27,11 @@ func (s *Steps) attachNetwork(ctx context.Context, pod *corev1.Pod) (podworker.R
 		return podworker.Result{}, errors.New("the sandbox is gone")
 	}
 	ips, err := s.cfg.Network.Attach(ctx, network.Pod{
-		ID: sandboxID(pod), Namespace: pod.Namespace, Name: pod.Name, NetNS: sandbox.NetNS, HostPorts: hostPorts(pod),
+		ID: sandboxID(pod), Namespace: pod.Namespace, Name: pod.Name, NetNS: sandbox.NetNS, HostPorts: hostPorts(pod), Annotations: pod.Annotations,
 	})
+	if err == nil && s.cfg.Protect != nil {
+		err = s.cfg.Protect(ctx, pod, ips)
+	}
 	if err != nil {
 		if errors.Is(err, network.ErrNotReady) {
 			s.warn(pod, "", "NetworkNotReady", "network is not ready: container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: "+err.Error())

@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,9 @@ type Config struct {
 	Network network.Network
 	Images  *image.Puller
 	Hooks   *lifecycle.Hooks
+	// Protect sets up what is allowed to a pod that has been connected, before
+	// its containers start; may be nil.
+	Protect func(ctx context.Context, pod *corev1.Pod, ips []netip.Addr) error
 	// Volumes and Objects are nil for pods in memory: no files are made and no
 	// variables are computed from objects.
 	Volumes Volumes

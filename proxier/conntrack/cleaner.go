@@ -1,13 +1,9 @@
 package conntrack
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
@@ -29,7 +25,7 @@ type servers map[netip.AddrPort]bool
 // Note remembers the places whose flows may be stale once old became new;
 // either may be nil. A change that only adds endpoints to others makes none.
 func (c *Cleaner) Note(old, new *model.Service) {
-	before, after := udpPlaces(old), udpPlaces(new)
+	before, after := places(old), places(new)
 	for slot, now := range after {
 		if was, existed := before[slot]; !existed || len(was) == 0 || !containsAll(now, was) {
 			c.note(slot, now)
@@ -55,77 +51,77 @@ func (c *Cleaner) Clean() error {
 	if len(c.noted) == 0 {
 		return nil
 	}
-	ns := netns.None()
-	if c.NetNS != "" {
-		var err error
-		if ns, err = netns.GetFromPath(c.NetNS); err != nil {
-			return fmt.Errorf("open network namespace: %w", err)
-		}
-		defer func() { _ = ns.Close() }()
-	}
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_NETFILTER)
+	t, err := openTable(c.NetNS)
 	if err != nil {
-		return fmt.Errorf("open conntrack: %w", err)
+		return err
 	}
-	defer h.Close()
-	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		_, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter(c.noted))
-		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return fmt.Errorf("remove stale UDP flows: %w", err)
+	defer func() { _ = t.Close() }()
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		flows, err := t.list(family)
+		if err != nil {
+			return fmt.Errorf("list flows: %w", err)
+		}
+		for i := range flows {
+			if c.stale(&flows[i]) {
+				if err := t.remove(family, &flows[i]); err != nil {
+					return fmt.Errorf("remove a stale flow: %w", err)
+				}
+			}
 		}
 	}
 	c.noted = nil
 	return nil
 }
 
-// filter matches stale flows; it implements netlink.CustomConntrackFilter.
-type filter map[model.Slot]servers
-
-// MatchConntrackFlow tells whether the flow is stale.
-func (f filter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Forward.Protocol != unix.IPPROTO_UDP {
+// stale tells whether the flow goes from a noted place to a server that is not its.
+func (c *Cleaner) stale(f *flow) bool {
+	protocol := corev1.ProtocolUDP
+	switch f.protocol {
+	case unix.IPPROTO_UDP:
+	case unix.IPPROTO_SCTP:
+		protocol = corev1.ProtocolSCTP
+	default:
 		return false
 	}
-	dst := addrPort(flow.Forward.DstIP, flow.Forward.DstPort)
-	src := addrPort(flow.Forward.SrcIP, flow.Forward.SrcPort)
-	server := addrPort(flow.Reverse.SrcIP, flow.Reverse.SrcPort)
 	family := corev1.IPv4Protocol
-	if dst.Addr().Is6() {
+	if f.to.Addr().Is6() {
 		family = corev1.IPv6Protocol
 	}
-	slot := model.Slot{Addr: dst.Addr(), Family: family, Protocol: corev1.ProtocolUDP, Port: dst.Port()}
-	if now, ok := f[slot]; ok {
-		return !now[server]
+	slot := model.Slot{Addr: f.to.Addr(), Family: family, Protocol: protocol, Port: f.to.Port()}
+	if now, ok := c.noted[slot]; ok {
+		return !now[f.server]
 	}
 	slot.Addr = netip.Addr{}
-	now, ok := f[slot]
-	if !ok || now[server] {
+	now, ok := c.noted[slot]
+	if !ok || now[f.server] {
 		return false
 	}
 	// A node port's number may also be the port of a server elsewhere, whose
 	// flows must stay: those are not translated to another server. An entry
 	// without any translation is harmless to remove.
-	untranslated := server == dst && addrPort(flow.Reverse.DstIP, flow.Reverse.DstPort) == src
-	return server != dst || untranslated
+	return f.server != f.to || f.back == f.from
 }
 
-func addrPort(ip net.IP, port uint16) netip.AddrPort {
-	a, _ := netip.AddrFromSlice(ip)
-	return netip.AddrPortFrom(a.Unmap(), port)
-}
-
-func udpPlaces(s *model.Service) map[model.Slot]servers {
+// places returns the UDP and SCTP places of a service and the servers that
+// their flows may go to. An SCTP association may be brought to its end by a
+// server that drains; UDP clients would never leave it.
+func places(s *model.Service) map[model.Slot]servers {
 	out := map[model.Slot]servers{}
 	if s == nil {
 		return out
 	}
 	for i := range s.Ports {
 		p := &s.Ports[i]
-		if p.Protocol != corev1.ProtocolUDP {
+		pools := [][]model.Endpoint{p.Cluster, p.Local}
+		switch p.Protocol {
+		case corev1.ProtocolUDP:
+		case corev1.ProtocolSCTP:
+			pools = append(pools, p.Draining)
+		default:
 			continue
 		}
 		all := servers{}
-		for _, pool := range [][]model.Endpoint{p.Cluster, p.Local} {
+		for _, pool := range pools {
 			for _, e := range pool {
 				all[e.AddrPort] = true
 			}

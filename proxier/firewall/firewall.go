@@ -30,7 +30,7 @@ type Firewall struct {
 	noEndpoints, noEndpointNodePorts *nft.Set
 	restricted, sourceRanges         *nft.Set
 	hairpin                          *nft.Set
-	// Addresses are all service addresses.
+	// Addresses are all service addresses that are nothing else.
 	Addresses *nft.Set
 }
 
@@ -159,7 +159,9 @@ func (f *Firewall) Entries(p *model.Port) []nft.Entry {
 			continue
 		}
 		place := PlaceKey(fe.Addr, p.Protocol, fe.Port)
-		add(f.Addresses, fe.Addr.AsSlice())
+		if !fe.OwnAddr {
+			add(f.Addresses, fe.Addr.AsSlice())
+		}
 		if p.Refused(fe) {
 			add(f.noEndpoints, place)
 		}

@@ -113,6 +113,9 @@ func (b *Backend) open() error {
 	if b.ipvs, err = ipvs.New(b.cfg.NetNS); err != nil {
 		return fmt.Errorf("open IPVS: %w", err)
 	}
+	if err = b.probeScheduler(); err != nil {
+		return err
+	}
 	if b.links, err = openLinks(b.cfg.NetNS); err != nil {
 		return err
 	}
@@ -135,6 +138,20 @@ func (b *Backend) open() error {
 		sysctl.Setting{Name: "net.bridge.bridge-nf-call-iptables", Value: "1", Optional: true},
 		sysctl.Setting{Name: "net.bridge.bridge-nf-call-ip6tables", Value: "1", Optional: true},
 	)
+}
+
+// probeScheduler fails where the kernel lacks the scheduler, with a virtual
+// server that no packet can mean.
+func (b *Backend) probeScheduler() error {
+	nobody := &ipvs.Service{FWMark: 1<<32 - 2, SchedName: b.cfg.Scheduler, AddressFamily: unix.AF_INET, Netmask: 0xffffffff}
+	err := b.ipvs.NewService(nobody)
+	switch {
+	case err == nil || errors.Is(err, unix.EEXIST):
+		return b.ipvs.DelService(nobody)
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("this kernel has no IPVS scheduler %q (module ip_vs_%s)", b.cfg.Scheduler, b.cfg.Scheduler)
+	}
+	return fmt.Errorf("try IPVS scheduler %q: %w", b.cfg.Scheduler, err)
 }
 
 func openLinks(path string) (*netlink.Handle, error) {

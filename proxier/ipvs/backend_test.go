@@ -13,6 +13,7 @@ func TestBackend(t *testing.T) {
 		t.Skip("this kernel has no IPVS; hack/ipvs-kernel/test.sh runs these tests in one that has")
 	}
 	backendtest.Run(t, backendtest.Options{
+		Name: "ipvs",
 		Open: func(t testing.TB, cfg backend.Config) backend.Backend {
 			b, err := ipvs.Open(ipvs.Config{Config: cfg})
 			if err != nil {

@@ -6,21 +6,20 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	moby "github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/skiffcluster/skiff/internal/netns"
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 	"github.com/skiffcluster/skiff/proxier/backend"
 	"github.com/skiffcluster/skiff/proxier/ipvs"
 	"github.com/skiffcluster/skiff/proxier/model"
-	"github.com/skiffcluster/skiff/proxier/sysctl"
 )
 
 // node is a network namespace with addresses of its own and the backend in it.
@@ -33,31 +32,15 @@ type node struct {
 
 const vip = "10.96.0.1"
 
-func newNode(t *testing.T) *node {
+func newNode(t *testing.T) *node { return newNodeWith(t, "") }
+
+func newNodeWith(t *testing.T, scheduler string) *node {
 	t.Helper()
 	if !ipvs.Available() {
 		t.Skip("this kernel has no IPVS; hack/ipvs-kernel/test.sh runs these tests in one that has")
 	}
-	made := make(chan netns.NsHandle)
-	go func() {
-		runtime.LockOSThread()
-		ns, err := netns.New()
-		if err != nil {
-			t.Error(err)
-		}
-		made <- ns
-	}()
-	ns := <-made
-	t.Cleanup(func() { _ = ns.Close() })
-	n := &node{TB: t, path: fmt.Sprintf("/proc/self/fd/%d", int(ns)), now: time.Unix(1e9, 0)}
+	n := &node{TB: t, path: netnstest.New(t), now: time.Unix(1e9, 0)}
 	n.inside(func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		if err := netlink.LinkSetUp(lo); err != nil {
-			return err
-		}
 		return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}})
 	})
 	n.addAddr("10.0.0.1/24")
@@ -65,8 +48,11 @@ func newNode(t *testing.T) *node {
 		n.addAddr(fmt.Sprintf("10.0.0.1%d/24", i))
 		n.serve(fmt.Sprintf("10.0.0.1%d:8080", i))
 	}
-	b, err := ipvs.Open(ipvs.Config{Config: backend.Config{NetNS: n.path}, Now: func() time.Time { return n.now }})
+	b, err := ipvs.Open(ipvs.Config{Config: backend.Config{NetNS: n.path}, Scheduler: scheduler, Now: func() time.Time { return n.now }})
 	if err != nil {
+		if scheduler != "" && strings.Contains(err.Error(), "has no IPVS scheduler") {
+			return n
+		}
 		t.Fatal(err)
 	}
 	n.b = b
@@ -76,7 +62,7 @@ func newNode(t *testing.T) *node {
 
 func (n *node) inside(f func() error) {
 	n.Helper()
-	if err := sysctl.Inside(n.path, f); err != nil {
+	if err := netns.Do(n.path, f); err != nil {
 		n.Fatal(err)
 	}
 }
@@ -218,6 +204,28 @@ func (n *node) expectServers(what, addr, want string) {
 			n.Errorf("%s: %s has %q, want %q (%s)", what, addr, got, want, s)
 			return
 		}
+	}
+}
+
+func TestEverySchedulerServes(t *testing.T) {
+	for _, scheduler := range []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos"} {
+		t.Run(scheduler, func(t *testing.T) {
+			n := newNodeWith(t, scheduler)
+			if n.b == nil {
+				t.Skip("this kernel does not have it")
+			}
+			n.apply(corev1.ProtocolTCP, "10.0.0.11:8080", "10.0.0.12:8080")
+			n.dial(vip + ":80")
+			n.expectServers("scheduler", vip+":80", scheduler+" 10.0.0.11=1 10.0.0.12=1")
+		})
+	}
+}
+
+func TestASchedulerThatTheKernelLacksIsNamed(t *testing.T) {
+	n := newNode(t)
+	_, err := ipvs.Open(ipvs.Config{Config: backend.Config{NetNS: n.path}, Scheduler: "nosuch"})
+	if err == nil || !strings.Contains(err.Error(), `this kernel has no IPVS scheduler "nosuch"`) {
+		t.Errorf("%v, want an error that names the scheduler", err)
 	}
 }
 

@@ -73,7 +73,7 @@ func vips(s *model.Service) map[netip.Addr]bool {
 	}
 	for i := range s.Ports {
 		for _, f := range s.Ports[i].Frontends {
-			if f.Kind != model.NodePort {
+			if f.Kind != model.NodePort && !f.OwnAddr {
 				out[f.Addr] = true
 			}
 		}

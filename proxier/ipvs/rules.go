@@ -116,6 +116,9 @@ func (t *table) entries(p *model.Port) []nft.Entry {
 			}
 			continue
 		}
+		if f.OwnAddr {
+			add(t.nodePorts, firewall.PortKey(p.Protocol, f.Port)) // not on our link: so that it is known as ours
+		}
 		key := firewall.PlaceKey(f.Addr, p.Protocol, f.Port)
 		add(t.served, key)
 		switch {

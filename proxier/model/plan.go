@@ -18,7 +18,15 @@ type Node struct {
 	Name string
 	// Zone is the value of topology.kubernetes.io/zone, empty when not known.
 	Zone string
+	// Addresses are the node's own.
+	Addresses []netip.Addr
 }
+
+func (n Node) equal(m Node) bool {
+	return n.Name == m.Name && n.Zone == m.Zone && slices.Equal(n.Addresses, m.Addresses)
+}
+
+func (n Node) has(a netip.Addr) bool { return slices.Contains(n.Addresses, a) }
 
 // Wanted tells whether a proxy has anything to do for svc: it has a cluster
 // IP and no other proxy was named for it.
@@ -54,7 +62,8 @@ func Plan(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, node
 			all := candidates(endpointSlices, family, sp.Name, port.Protocol, node.Name)
 			port.Cluster = clusterPool(all, node)
 			port.Local = localPool(all)
-			port.Frontends = frontends(svc, sp, ip, internalLocal, externalLocal)
+			port.Draining = endpointsOf(pick(all, func(c candidate) bool { return c.draining }))
+			port.Frontends = frontends(svc, sp, ip, node, internalLocal, externalLocal)
 			plan.Ports = append(plan.Ports, port)
 		}
 	}
@@ -69,11 +78,12 @@ func clusterIPs(svc *corev1.Service) []netip.Addr {
 	return parseAddrs(ips)
 }
 
-func frontends(svc *corev1.Service, sp *corev1.ServicePort, clusterIP netip.Addr, internalLocal, externalLocal bool) []Frontend {
+func frontends(svc *corev1.Service, sp *corev1.ServicePort, clusterIP netip.Addr, node Node, internalLocal, externalLocal bool) []Frontend {
 	port := uint16(sp.Port)
 	fs := []Frontend{{Kind: ClusterIP, Addr: clusterIP, Port: port, Local: internalLocal}}
 	seen := map[netip.Addr]bool{clusterIP: true}
 	add := func(f Frontend) {
+		f.OwnAddr = node.has(f.Addr)
 		if f.Addr.Is4() == clusterIP.Is4() && !seen[f.Addr] {
 			seen[f.Addr] = true
 			fs = append(fs, f)
@@ -100,10 +110,11 @@ func frontends(svc *corev1.Service, sp *corev1.ServicePort, clusterIP netip.Addr
 			ranges = []netip.Prefix{netip.PrefixFrom(clusterIP, clusterIP.BitLen())}
 		}
 		for _, in := range svc.Status.LoadBalancer.Ingress {
-			if in.IP == "" || (in.IPMode != nil && *in.IPMode == corev1.LoadBalancerIPModeProxy) {
-				continue
-			}
+			proxied := in.IPMode != nil && *in.IPMode == corev1.LoadBalancerIPModeProxy
 			for _, ip := range parseAddrs([]string{in.IP}) {
+				if proxied && !node.has(ip) {
+					continue // the load balancer does it, which may be this node
+				}
 				add(Frontend{Kind: External, Addr: ip, Port: port, Local: externalLocal, SourceRanges: ranges})
 			}
 		}

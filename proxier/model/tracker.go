@@ -37,7 +37,7 @@ func NewTracker(node Node) *Tracker {
 
 // SetNode takes over what is known of the node; all is planned again if that matters.
 func (t *Tracker) SetNode(n Node) {
-	if n == t.node {
+	if n.equal(t.node) {
 		return
 	}
 	t.node = n

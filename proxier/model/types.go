@@ -30,6 +30,9 @@ type Port struct {
 	// Cluster are the endpoints for traffic with policy Cluster, Local those
 	// for traffic with policy Local. Both are sorted and without duplicates.
 	Cluster, Local []Endpoint
+	// Draining are endpoints that end but still serve what they have begun,
+	// whether or not they are in Cluster or Local.
+	Draining []Endpoint
 	// Affinity is how long a client stays with its endpoint; 0 is no affinity.
 	Affinity time.Duration
 	// Frontends are the places where clients reach the port.
@@ -62,7 +65,10 @@ type Frontend struct {
 	Kind Kind
 	// Addr is invalid for NodePort.
 	Addr netip.Addr
-	Port uint16
+	// OwnAddr is true when Addr is one of the node's own addresses: only Port of
+	// it is the service's.
+	OwnAddr bool
+	Port    uint16
 	// Local is true when the traffic policy for this place is Local: only the
 	// node's own endpoints serve it and the client's address is kept. Traffic
 	// from this node and its pods to an External or NodePort place is served by

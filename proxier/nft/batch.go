@@ -136,6 +136,10 @@ func (b *Batch) addRule(t Table, chain string, exprs []expr.Any) {
 	a.text(unix.NFTA_RULE_CHAIN, chain)
 	list := a.open(unix.NFTA_RULE_EXPRESSIONS | nested)
 	for _, e := range exprs {
+		if own, ok := e.(*origDaddr); ok {
+			a.bytes(unix.NFTA_LIST_ELEM|nested, own.encode())
+			continue
+		}
 		data, err := expr.Marshal(byte(t.Family), e)
 		if err != nil {
 			b.err = fmt.Errorf("encode rule of chain %s: %w", chain, err)

@@ -54,9 +54,56 @@ func (f Family) Saddr(reg uint32) expr.Any {
 
 // ProtoDport loads the protocol and, in the next register, the destination port.
 func ProtoDport(reg uint32) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, Dport(reg + 1)}
+}
+
+// Dport loads the destination port.
+func Dport(reg uint32) expr.Any {
+	return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
+}
+
+// OrigDest loads address, protocol and port of the destination as they were
+// before destination NAT.
+func (f Family) OrigDest(reg uint32) []expr.Any {
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
-		&expr.Payload{DestRegister: reg + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&origDaddr{reg: reg, family: f},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg + f.AddrRegs()},
+		&expr.Ct{Key: expr.CtKeyPROTODST, Register: reg + f.AddrRegs() + 1},
+	}
+}
+
+// origDaddr loads the destination address from before translation, by the keys
+// that say the address's length: nft does not list the one that does not,
+// which is all that package expr knows.
+type origDaddr struct {
+	expr.Any // for the interface; never called
+	reg      uint32
+	family   Family
+}
+
+func (o *origDaddr) encode() []byte {
+	const dstIP, dstIP6, original = 20, 22, 0 // NFT_CT_DST_IP, NFT_CT_DST_IP6, IP_CT_DIR_ORIGINAL
+	key := uint32(dstIP)
+	if o.family == IP6 {
+		key = dstIP6
+	}
+	var a attrs
+	a.text(unix.NFTA_EXPR_NAME, "ct")
+	data := a.open(unix.NFTA_EXPR_DATA | nested)
+	a.be32(unix.NFTA_CT_KEY, key)
+	a.be32(unix.NFTA_CT_DREG, o.reg)
+	a.bytes(unix.NFTA_CT_DIRECTION, []byte{original})
+	a.close(data)
+	return a
+}
+
+// CtDNAT goes on if the packet's destination was translated.
+func CtDNAT() []expr.Any {
+	const dnat = 1 << 5 // IPS_DST_NAT
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATUS, Register: Reg0},
+		&expr.Bitwise{SourceRegister: Reg0, DestRegister: Reg0, Len: 4, Mask: Uint32(dnat), Xor: Uint32(0)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: Reg0, Data: Uint32(0)},
 	}
 }
 

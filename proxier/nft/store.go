@@ -1,7 +1,9 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 )
@@ -103,6 +105,30 @@ func (s *Store) Check() (int, error) {
 		}
 	}
 	return s.compare()
+}
+
+// purgeTries is how often Purge begins anew when an element that it removes
+// times out meanwhile.
+const purgeTries = 10
+
+// Purge removes the elements of a Dynamic set that are stale.
+func (s *Store) Purge(set *Set, stale func(Element) bool) error {
+	for try := 1; ; try++ {
+		var gone []Element
+		if err := s.conn.Elements(set, func(e Element) {
+			if stale(e) {
+				gone = append(gone, Element{Key: slices.Clone(e.Key)})
+			}
+		}); err != nil {
+			return err
+		}
+		var b Batch
+		b.DeleteElements(set, gone)
+		err := s.commit(&b)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == purgeTries {
+			return err
+		}
+	}
 }
 
 // change applies entries to what is wanted; it returns the elements touched as they were.

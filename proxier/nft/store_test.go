@@ -3,15 +3,13 @@ package nft_test
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
-	"runtime"
 	"slices"
 	"testing"
 
 	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 	"github.com/skiffcluster/skiff/proxier/nft"
 )
 
@@ -19,21 +17,7 @@ var table = nft.Table{Family: nft.IP, Name: "store-test"}
 
 func open(t *testing.T) (path string, c *nft.Conn) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make a network namespace")
-	}
-	made := make(chan netns.NsHandle)
-	go func() {
-		runtime.LockOSThread()
-		ns, err := netns.New()
-		if err != nil {
-			t.Error(err)
-		}
-		made <- ns
-	}()
-	ns := <-made
-	t.Cleanup(func() { _ = ns.Close() })
-	path = fmt.Sprintf("/proc/self/fd/%d", int(ns))
+	path = netnstest.New(t)
 	return path, connect(t, path)
 }
 

@@ -20,8 +20,8 @@ type Backend struct {
 	conn   *nft.Conn
 	store  *nft.Store
 	tables map[corev1.IPFamily]*table
-	ids    poolIDs
 	given  map[string]*model.Service
+	sticky sticky
 	stale  conntrack.Cleaner
 }
 
@@ -49,9 +49,9 @@ func Open(cfg backend.Config) (*Backend, error) {
 			corev1.IPv4Protocol: newTable(nft.IP, cfg),
 			corev1.IPv6Protocol: newTable(nft.IP6, cfg),
 		},
-		ids:   poolIDs{byName: map[poolName]uint32{}, taken: map[uint32]bool{}},
-		given: map[string]*model.Service{},
-		stale: conntrack.Cleaner{NetNS: cfg.NetNS},
+		given:  map[string]*model.Service{},
+		sticky: newSticky(),
+		stale:  conntrack.Cleaner{NetNS: cfg.NetNS},
 	}
 	b.store = nft.NewStore(conn, b.tables[corev1.IPv4Protocol].layout(), b.tables[corev1.IPv6Protocol].layout())
 	return b, nil
@@ -60,44 +60,61 @@ func Open(cfg backend.Config) (*Backend, error) {
 // Apply implements backend.Backend.
 func (b *Backend) Apply(_ context.Context, changes []model.Change) error {
 	var before, after []nft.Entry
-	picks := map[pick]bool{}
-	chains := map[nft.Table][]*nft.Chain{}
+	chains := newChains()
 	for _, c := range changes {
 		old := b.given[c.Key]
-		before = b.append(before, old, func(pick) {})
-		if old != nil && c.Service == nil {
-			b.ids.forget(c.Key, old.Ports)
-		}
+		b.eachBranch(old, func(t *table, w *branch) {
+			before = w.entries(before)
+			b.sticky.remove(t, w)
+		})
+		before = b.appendFirewall(before, old)
 		b.stale.Note(old, c.Service)
 	}
 	for _, c := range changes {
-		after = b.append(after, c.Service, func(p pick) {
-			if !picks[p] {
-				picks[p] = true
-				for _, t := range b.tables {
-					chains[t.ref] = append(chains[t.ref], t.pickChain(p))
-				}
-			}
+		b.eachBranch(c.Service, func(t *table, w *branch) {
+			after = w.entries(after)
+			b.sticky.add(t, w)
+			chains.need(t, w)
 		})
+		after = b.appendFirewall(after, c.Service)
 		if c.Service == nil {
 			delete(b.given, c.Key)
 		} else {
 			b.given[c.Key] = c.Service
 		}
 	}
-	if err := b.store.Update(before, after, chains); err != nil {
+	if err := b.store.Update(before, after, chains.list); err != nil {
 		return fmt.Errorf("write nftables for %d services: %w", len(changes), err)
+	}
+	return b.forget()
+}
+
+// forget removes what the kernel remembers of servers that are gone.
+func (b *Backend) forget() error {
+	if err := b.sticky.clean(b.store); err != nil {
+		return fmt.Errorf("remove clients of servers that are gone: %w", err)
 	}
 	return b.stale.Clean()
 }
 
-func (b *Backend) append(out []nft.Entry, s *model.Service, need func(pick)) []nft.Entry {
+func (b *Backend) eachBranch(s *model.Service, f func(*table, *branch)) {
+	if s == nil {
+		return
+	}
+	for i := range s.Ports {
+		t := b.tables[s.Ports[i].Family]
+		for _, w := range t.branches(&s.Ports[i]) {
+			f(t, &w)
+		}
+	}
+}
+
+func (b *Backend) appendFirewall(out []nft.Entry, s *model.Service) []nft.Entry {
 	if s == nil {
 		return out
 	}
 	for i := range s.Ports {
-		t := b.tables[s.Ports[i].Family]
-		out = append(out, t.entries(s.Key, &s.Ports[i], &b.ids, need)...)
+		out = append(out, b.tables[s.Ports[i].Family].fw.Entries(&s.Ports[i])...)
 	}
 	return out
 }
@@ -108,7 +125,7 @@ func (b *Backend) Check(context.Context) (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("check nftables: %w", err)
 	}
-	return n, b.stale.Clean()
+	return n, b.forget()
 }
 
 // Close implements backend.Backend.

@@ -10,6 +10,7 @@ import (
 
 func TestBackend(t *testing.T) {
 	backendtest.Run(t, backendtest.Options{
+		Name: "nftables",
 		Open: func(t testing.TB, cfg backend.Config) backend.Backend {
 			b, err := nftables.Open(cfg)
 			if err != nil {
@@ -22,6 +23,5 @@ func TestBackend(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		InsideLocal: true,
 	})
 }

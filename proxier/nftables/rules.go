@@ -15,18 +15,32 @@ import (
 // TableName is the name of our tables.
 const TableName = "skiff-proxy"
 
-// class is the first field of a pool's key: which of a frontend's pools is
-// meant, and whether the destination address counts.
-type class uint32
+// group is one way to find a pool: by whom, and whether the destination's
+// address counts. Its maps have the same first fields in their keys, which all
+// come from the packet: a key that held what another map had found could not
+// be listed by older nft programs.
+type group struct {
+	name   string
+	byPort bool // protocol · port; else address · protocol · port
 
-const (
-	byAddr       class = 0 // any client, by address
-	insideByAddr class = 1 // the node and its pods, where they differ from others
-	byNodePort   class = 2
-	insideByPort class = 3
-)
+	verdicts  *nft.Set // place → chain
+	endpoints *nft.Set // place · index → address · port
+	sticky    *nft.Set // place → chain that remembers a client, where there is affinity
+}
 
-func (c class) nodePort() bool { return c >= byNodePort }
+func newGroup(t nft.Table, name string, byPort bool) *group {
+	addr := t.Family.Addr()
+	place := []nft.Type{addr, nft.Proto, nft.Service}
+	if byPort {
+		place = place[1:]
+	}
+	return &group{
+		name: name, byPort: byPort,
+		verdicts:  &nft.Set{Table: t, Name: name, Key: place, Verdict: true},
+		endpoints: &nft.Set{Table: t, Name: name + "-endpoints", Key: append(place[:len(place):len(place)], nft.Mark), Data: []nft.Type{addr, nft.Service}},
+		sticky:    &nft.Set{Table: t, Name: name + "-sticky", Key: place, Verdict: true},
+	}
+}
 
 // masquerade says which clients of a chain lose their address.
 type masquerade byte
@@ -37,18 +51,18 @@ const (
 	always    masquerade = 'a'
 )
 
-// pick is the kind of a chain that picks an endpoint.
+// pick is the kind of a chain that picks one of so many endpoints.
 type pick struct {
-	class    class
-	masq     masquerade
-	count    int
-	affinity time.Duration
+	group  *group
+	masq   masquerade
+	count  int
+	sticky bool
 }
 
 func (p pick) name() string {
-	n := fmt.Sprintf("pick-%d%c-%d", p.class, p.masq, p.count)
-	if p.affinity > 0 {
-		n += fmt.Sprintf("-%ds", int(p.affinity.Seconds()))
+	n := fmt.Sprintf("%s-%c-%d", p.group.name, p.masq, p.count)
+	if p.sticky {
+		n += "-sticky"
 	}
 	return n
 }
@@ -59,59 +73,66 @@ type table struct {
 	ref nft.Table
 	fw  *firewall.Firewall
 
-	services, insideServices   *nft.Set // address · protocol · port → chain
-	nodePorts, insideNodePorts *nft.Set // protocol · port → chain
-	pools                      *nft.Set // class · address · protocol · port → pool
-	endpoints                  *nft.Set // pool · index → address · port
-	members                    *nft.Set // pool · address · port, of pools with affinity
-	clients                    *nft.Set // pool · source → address · port, filled by the kernel
+	services, nodePorts *group // for all clients
+	// The same for the node and its pods, where they differ from others.
+	insideServices, insideNodePorts *group
+	// clients are those of places with affinity: address · protocol · port ·
+	// source → address · port, filled by the kernel.
+	clients *nft.Set
 }
 
 func newTable(family nft.Family, cfg backend.Config) *table {
-	t := &table{Family: family, ref: nft.Table{Family: family, Name: TableName}}
-	t.fw = firewall.New(t.ref, cfg)
-	addr := family.Addr()
-	place, port := []nft.Type{addr, nft.Proto, nft.Service}, []nft.Type{nft.Proto, nft.Service}
-	t.services = &nft.Set{Table: t.ref, Name: "services", Key: place, Verdict: true}
-	t.insideServices = &nft.Set{Table: t.ref, Name: "inside-services", Key: place, Verdict: true}
-	t.nodePorts = &nft.Set{Table: t.ref, Name: "nodeports", Key: port, Verdict: true}
-	t.insideNodePorts = &nft.Set{Table: t.ref, Name: "inside-nodeports", Key: port, Verdict: true}
-	t.pools = &nft.Set{Table: t.ref, Name: "pools", Key: append([]nft.Type{nft.Mark}, place...), Data: []nft.Type{nft.Mark}}
-	server := []nft.Type{addr, nft.Service}
-	t.endpoints = &nft.Set{Table: t.ref, Name: "endpoints", Key: []nft.Type{nft.Mark, nft.Mark}, Data: server}
-	t.members = &nft.Set{Table: t.ref, Name: "members", Key: []nft.Type{nft.Mark, addr, nft.Service}}
-	t.clients = &nft.Set{Table: t.ref, Name: "clients", Key: []nft.Type{nft.Mark, addr}, Data: server, Dynamic: true}
-	return t
+	ref, addr := nft.Table{Family: family, Name: TableName}, family.Addr()
+	return &table{
+		Family: family, ref: ref, fw: firewall.New(ref, cfg),
+		services:        newGroup(ref, "services", false),
+		nodePorts:       newGroup(ref, "nodeports", true),
+		insideServices:  newGroup(ref, "inside-services", false),
+		insideNodePorts: newGroup(ref, "inside-nodeports", true),
+		clients: &nft.Set{
+			Table: ref, Name: "clients", Dynamic: true,
+			Key: []nft.Type{addr, nft.Proto, nft.Service, addr}, Data: []nft.Type{addr, nft.Service},
+		},
+	}
+}
+
+func (t *table) groups() []*group {
+	return []*group{t.services, t.nodePorts, t.insideServices, t.insideNodePorts}
 }
 
 func (t *table) layout() nft.Layout {
-	return nft.Layout{
-		Table: t.ref,
-		Sets: append(t.fw.Sets(), t.services, t.insideServices, t.nodePorts, t.insideNodePorts,
-			t.pools, t.endpoints, t.members, t.clients),
-		Chains: append(t.fw.Chains(), t.baseChains()...),
+	sets := append(t.fw.Sets(), t.clients)
+	for _, g := range t.groups() {
+		sets = append(sets, g.verdicts, g.endpoints, g.sticky)
 	}
+	return nft.Layout{Table: t.ref, Sets: sets, Chains: append(t.fw.Chains(), t.baseChains()...)}
 }
 
 func (t *table) baseChains() []*nft.Chain {
-	place, port := t.Dest(nft.Reg0), nft.ProtoDport(nft.Reg0)
-	inside := append(t.fw.FromPods(), nft.SrcLocal())
-	nodePorts, services := &nft.Chain{Name: "nodeports"}, &nft.Chain{Name: "services"}
-	for _, from := range inside {
-		nodePorts.Rules = append(nodePorts.Rules, nft.Rule(from, port, nft.Vmap(t.insideNodePorts, nft.Reg0)))
-		services.Rules = append(services.Rules, nft.Rule(from, place, nft.Vmap(t.insideServices, nft.Reg0)))
+	follow := func(g *group) []expr.Any { return nft.Rule(t.place(g, nft.Reg0), nft.Vmap(g.verdicts, nft.Reg0)) }
+	nodePorts, services := &nft.Chain{Name: "find-nodeports"}, &nft.Chain{Name: "find-services"}
+	for _, from := range append(t.fw.FromPods(), nft.SrcLocal()) {
+		nodePorts.Rules = append(nodePorts.Rules, nft.Rule(from, follow(t.insideNodePorts)))
+		services.Rules = append(services.Rules, nft.Rule(from, follow(t.insideServices)))
 	}
-	nodePorts.Rules = append(nodePorts.Rules, nft.Rule(port, nft.Vmap(t.nodePorts, nft.Reg0)))
-	services.Rules = append(services.Rules, nft.Rule(place, nft.Vmap(t.services, nft.Reg0)))
+	nodePorts.Rules = append(nodePorts.Rules, follow(t.nodePorts))
+	services.Rules = append(services.Rules, follow(t.services))
 	for _, match := range t.fw.NodePortAddress() {
 		services.Rules = append(services.Rules, nft.Rule(match, nft.Jump(nodePorts.Name)))
 	}
 	// What still has a service's address after destination NAT goes to a port
 	// that the service does not have.
 	unused := [][]expr.Any{nft.Rule(nft.CtNew(), t.Daddr(nft.Reg0), nft.In(t.fw.Addresses, nft.Reg0, false), firewall.Refuse())}
+	const afterDNAT = -90
+	remember := [][]expr.Any{
+		nft.Rule(nft.CtNew(), nft.CtDNAT(), t.OrigDest(nft.Reg0), nft.Vmap(t.services.sticky, nft.Reg0)),
+		nft.Rule(nft.CtNew(), nft.CtDNAT(), t.OrigDest(nft.Reg0), nft.Vmap(t.nodePorts.sticky, nft.Reg0+t.AddrRegs())),
+	}
 	return []*nft.Chain{
 		nodePorts,
 		services,
+		{Name: "remember-prerouting", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_PRE_ROUTING, Priority: afterDNAT}, Rules: remember},
+		{Name: "remember-output", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_OUT, Priority: afterDNAT}, Rules: remember},
 		{
 			Name:  "nat-prerouting",
 			Hook:  &nft.Hook{Type: "nat", Num: unix.NF_INET_PRE_ROUTING, Priority: -100},
@@ -123,18 +144,32 @@ func (t *table) baseChains() []*nft.Chain {
 			Rules: [][]expr.Any{nft.Rule(nft.Jump(services.Name))},
 		},
 		{Name: "unused-forward", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_FORWARD}, Rules: unused},
+		{Name: "unused-input", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_IN}, Rules: unused},
 		{Name: "unused-output", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_OUT}, Rules: unused},
 	}
 }
 
-// dynsetDelete is NFT_DYNSET_OP_DELETE, since Linux 5.4.
-const dynsetDelete = 2
+// place loads the packet's place as the group's keys begin with it.
+func (t *table) place(g *group, reg uint32) []expr.Any {
+	if g.byPort {
+		return nft.ProtoDport(reg)
+	}
+	return t.Dest(reg)
+}
 
-// Registers of a pick chain. A pool's key is at most seven registers long, a
-// server five.
+// placeRegs is how many registers that takes.
+func (t *table) placeRegs(g *group) uint32 {
+	if g.byPort {
+		return 2
+	}
+	return t.AddrRegs() + 2
+}
+
+// Registers of a pick chain: a key is at most ten long (place and source in
+// IPv6), a server five.
 const (
 	key    = nft.Reg0
-	server = nft.Reg0 + 8
+	server = nft.Reg0 + 10
 )
 
 func (t *table) pickChain(p pick) *nft.Chain {
@@ -145,32 +180,17 @@ func (t *table) pickChain(p pick) *nft.Chain {
 	case p.masq == elsewhere && t.fw.FromElsewhere() != nil:
 		c.Rules = append(c.Rules, nft.Rule(t.fw.FromElsewhere(), nft.OrMark(firewall.MasqueradeMark)))
 	}
-	serverPort := server + t.AddrRegs()
-	dnat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.Family), RegAddrMin: server, RegProtoMin: serverPort}
-	var remember []expr.Any
-	if p.affinity > 0 {
-		client := nft.Rule(t.loadPool(p.class, key), t.Saddr(key+1))
-		remember = nft.Rule(client, &expr.Dynset{
-			SetName: t.clients.Name, SrcRegKey: key, SrcRegData: server,
-			Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: p.affinity,
-		})
-		c.Rules = append(c.Rules,
-			// A known client whose endpoint is still a member stays with it.
-			nft.Rule(client, nft.Get(t.clients, key, server), t.loadPool(p.class, server-1),
-				nft.In(t.members, server-1, false), remember, dnat),
-			// Updating an element does not change its data: remove what is stale.
-			// (The kernel wants a data register for a map even then.)
-			nft.Rule(client,
-				&expr.Immediate{Register: server, Data: make([]byte, t.AddrLen())},
-				&expr.Immediate{Register: serverPort, Data: make([]byte, 4)},
-				&expr.Dynset{SetName: t.clients.Name, SrcRegKey: key, SrcRegData: server, Operation: dynsetDelete}),
-		)
+	dnat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.Family), RegAddrMin: server, RegProtoMin: server + t.AddrRegs()}
+	if p.sticky {
+		// A known client stays with its server. Those of servers that go are
+		// removed by sticky.go.
+		c.Rules = append(c.Rules, nft.Rule(t.Dest(key), t.Saddr(key+t.AddrRegs()+2), nft.Get(t.clients, key, server), dnat))
 	}
 	c.Rules = append(c.Rules,
 		nft.Rule(
-			t.loadPool(p.class, key),
-			&expr.Numgen{Register: key + 1, Modulus: uint32(p.count), Type: unix.NFT_NG_RANDOM},
-			nft.Get(t.endpoints, key, server), remember, dnat,
+			t.place(p.group, key),
+			&expr.Numgen{Register: key + t.placeRegs(p.group), Modulus: uint32(p.count), Type: unix.NFT_NG_RANDOM},
+			nft.Get(p.group.endpoints, key, server), dnat,
 		),
 		// A packet that meets a change half-way finds nothing: the client sends
 		// it again, instead of a connection that is never translated.
@@ -179,14 +199,18 @@ func (t *table) pickChain(p pick) *nft.Chain {
 	return c
 }
 
-// loadPool loads the packet's pool to dest, by way of the key's registers.
-func (t *table) loadPool(c class, dest uint32) []expr.Any {
-	load := []expr.Any{&expr.Immediate{Register: key, Data: nft.Uint32(uint32(c))}}
-	if c.nodePort() {
-		load = append(load, &expr.Immediate{Register: key + 1, Data: make([]byte, t.AddrLen())})
-	} else {
-		load = append(load, t.Daddr(key+1))
-	}
-	load = append(load, nft.ProtoDport(key+1+t.AddrRegs())...)
-	return append(load, nft.Get(t.pools, key, dest))
+// rememberChain remembers for so long which server the packet's client got. It
+// comes after destination NAT, where the packet says so itself.
+func (t *table) rememberChain(affinity time.Duration) *nft.Chain {
+	return &nft.Chain{Name: rememberName(affinity), Rules: [][]expr.Any{nft.Rule(
+		t.OrigDest(key), t.Saddr(key+t.AddrRegs()+2), t.Daddr(server), nft.Dport(server+t.AddrRegs()),
+		&expr.Dynset{
+			SetName: t.clients.Name, SrcRegKey: key, SrcRegData: server,
+			Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: affinity,
+		},
+	)}}
+}
+
+func rememberName(affinity time.Duration) string {
+	return fmt.Sprintf("remember-%ds", int(affinity.Seconds()))
 }

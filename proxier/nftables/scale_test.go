@@ -3,15 +3,13 @@ package nftables_test
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 	"github.com/skiffcluster/skiff/proxier/backend"
 	"github.com/skiffcluster/skiff/proxier/model"
 	"github.com/skiffcluster/skiff/proxier/nftables"
@@ -32,21 +30,7 @@ func bigService(i, endpoints int) *model.Service {
 // openInNewNS opens the backend in a network namespace of its own.
 func openInNewNS(t testing.TB) (*nftables.Backend, backend.Config) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make network namespaces")
-	}
-	made := make(chan netns.NsHandle)
-	go func() {
-		runtime.LockOSThread()
-		ns, err := netns.New()
-		if err != nil {
-			t.Error(err)
-		}
-		made <- ns
-	}()
-	ns := <-made
-	t.Cleanup(func() { _ = ns.Close() })
-	cfg := backend.Config{NetNS: fmt.Sprintf("/proc/self/fd/%d", int(ns))}
+	cfg := backend.Config{NetNS: netnstest.New(t)}
 	b, err := nftables.Open(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -7,10 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
-	"github.com/vishvananda/netns"
+	"github.com/skiffcluster/skiff/internal/netns"
 )
 
 // Setting is one value to write.
@@ -24,7 +23,7 @@ type Setting struct {
 // own), those first that come first. A value that is already there is not
 // written, so that read-only /proc/sys does where all is as it should be.
 func Set(path string, settings ...Setting) error {
-	return Inside(path, func() error {
+	return netns.Do(path, func() error {
 		for _, s := range settings {
 			file := filepath.Join("/proc/sys", strings.ReplaceAll(s.Name, ".", "/"))
 			old, err := os.ReadFile(file)
@@ -40,28 +39,4 @@ func Set(path string, settings ...Setting) error {
 		}
 		return nil
 	})
-}
-
-// Inside runs f on a thread of the network namespace at path; empty is the
-// caller's own.
-func Inside(path string, f func() error) error {
-	if path == "" {
-		return f()
-	}
-	ns, err := netns.GetFromPath(path)
-	if err != nil {
-		return fmt.Errorf("open network namespace: %w", err)
-	}
-	defer func() { _ = ns.Close() }()
-	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine and no other gets it.
-		runtime.LockOSThread()
-		if err := netns.Set(ns); err != nil {
-			done <- fmt.Errorf("enter network namespace: %w", err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }

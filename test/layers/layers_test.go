@@ -46,6 +46,8 @@ var layers = []layer{
 	{part: "internal"},
 
 	{part: "config"}, // the sample application is a program as any user's
+	// So are the examples, which are tested as their authors would test them.
+	{part: "docs", tests: []string{"cluster/clustertest", "cluster"}},
 	// What needs several rooms, programs that measure among it.
 	{part: "test", imports: append([]string{"cluster/clustertest", "cluster", "api", "internal"}, rooms...)},
 	{part: "", imports: []string{"cluster/command"}}, // main.go

@@ -40,7 +40,7 @@ const (
 	nodeIP, nodeIP6     = "10.0.1.1", "fd00:1::1"
 	bridgeIP, bridgeIP6 = "10.0.2.1", "fd00:2::1"
 	podCIDR, podCIDR6   = "10.0.2.0/24", "fd00:2::/64"
-	nodeName            = "node"
+	nodeName, zone      = "node", "here"
 	pods                = 3
 )
 
@@ -61,13 +61,15 @@ type lab struct {
 	open    func(testing.TB, backend.Config) backend.Backend
 	cfg     backend.Config
 
+	slices map[string]*discoveryv1.EndpointSlice // as given to the tracker, by name
+
 	mu      sync.Mutex
 	sources map[string]int // client addresses that servers saw
 }
 
 func newLab(t *testing.T, open func(testing.TB, backend.Config) backend.Backend, masqueradeOutside bool) *lab {
 	t.Helper()
-	l := &lab{T: t, open: open, tracker: model.NewTracker(model.Node{Name: nodeName}), sources: map[string]int{}}
+	l := &lab{T: t, open: open, tracker: model.NewTracker(model.Node{Name: nodeName, Zone: zone}), sources: map[string]int{}, slices: map[string]*discoveryv1.EndpointSlice{}}
 	l.client, l.node = l.newNS(), l.newNS()
 	l.in(l.node, func() {
 		l.sysctl("net.ipv4.ip_forward", "1")
@@ -277,7 +279,12 @@ func (l *lab) dial(ns netns.NsHandle, network, addr string, fromPort int, timeou
 			}
 		}
 		var nc net.Conn
-		if nc, err = d.Dial(network, addr); err != nil {
+		if network == "sctp" {
+			nc, err = dialSCTP(addr, fromPort, timeout)
+		} else {
+			nc, err = d.Dial(network, addr)
+		}
+		if err != nil {
 			return
 		}
 		c = &conn{Conn: nc, r: bufio.NewReader(nc)}
@@ -377,7 +384,7 @@ func (l *lab) endpoints(service string, ids []int, remote ...int) {
 			name     string
 			protocol corev1.Protocol
 			port     int32
-		}{{"web", corev1.ProtocolTCP, 8080}, {"admin", corev1.ProtocolTCP, 8081}, {"dns", corev1.ProtocolUDP, 8053}} {
+		}{{"web", corev1.ProtocolTCP, 8080}, {"admin", corev1.ProtocolTCP, 8081}, {"dns", corev1.ProtocolUDP, 8053}, {"sctp", corev1.ProtocolSCTP, 8132}} {
 			s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &p.name, Protocol: &p.protocol, Port: &p.port})
 		}
 		for _, i := range ids {
@@ -387,7 +394,20 @@ func (l *lab) endpoints(service string, ids []int, remote ...int) {
 			}
 			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{ip(i)}, NodeName: &node})
 		}
+		l.slices[s.Name] = s
 		l.tracker.SetSlice(s)
+	}
+}
+
+// eachSlice changes the service's slices.
+func (l *lab) eachSlice(service string, change func(*discoveryv1.EndpointSlice)) {
+	for name, s := range l.slices {
+		if s.Labels[discoveryv1.LabelServiceName] == service {
+			s = s.DeepCopy()
+			change(s)
+			l.slices[name] = s
+			l.tracker.SetSlice(s)
+		}
 	}
 }
 

@@ -1,0 +1,6 @@
+package apiserverinternal
+
+import "github.com/skiffcluster/skiff/api"
+
+// Kinds are the kinds of the group.
+func Kinds() []*api.Kind { return []*api.Kind{StorageVersion.Erase()} }

@@ -1,0 +1,40 @@
+package resource
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
+)
+
+// DeviceClass is a sort of devices, which claims name.
+var DeviceClass = api.Of[resourcev1.DeviceClass]{
+	Group: resourcev1.GroupName, Version: "v1", Kind: "DeviceClass", Resource: "deviceclasses",
+	ClusterScoped: true,
+	Generation:    true,
+
+	ValidateCreate: func(c *resourcev1.DeviceClass) field.ErrorList { return checkClass(c, &resourcev1.DeviceClass{}) },
+	ValidateUpdate: checkClass,
+
+	Columns: []api.Column[resourcev1.DeviceClass]{print.Name[resourcev1.DeviceClass](), print.Age[resourcev1.DeviceClass]()},
+}
+
+// checkClass lets configurations pass that were there before limits on them
+// were.
+func checkClass(c, old *resourcev1.DeviceClass) field.ErrorList {
+	var e validate.Errors
+	fld := field.NewPath("spec")
+	checkSelectors(&e, c.Spec.Selectors, fld.Child("selectors"))
+	stored := apiequality.Semantic.DeepEqual(c.Spec.Config, old.Spec.Config)
+	each(&e, c.Spec.Config, resourcev1.DeviceConfigMaxSize, fld.Child("config"), func(config *resourcev1.DeviceClassConfiguration, p *field.Path) {
+		checkConfiguration(&e, &config.DeviceConfiguration, stored, p)
+	})
+	if name := c.Spec.ExtendedResourceName; name != nil && !validate.IsExtended(corev1.ResourceName(*name)) {
+		e.Invalid(fld.Child("extendedResourceName"), *name, "must be a valid extended resource name")
+	}
+	return e.List()
+}

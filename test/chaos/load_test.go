@@ -1,0 +1,187 @@
+package chaos_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/skiffcluster/skiff/cluster"
+	"github.com/skiffcluster/skiff/cluster/balancer"
+)
+
+// access is what is done to the register of a key.
+type access struct {
+	key, value string
+	write      bool
+}
+
+// register answers each key with what was last written to it.
+var register = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		keys := map[string][]porcupine.Operation{}
+		for _, o := range history {
+			k := o.Input.(access).key
+			keys[k] = append(keys[k], o)
+		}
+		var out [][]porcupine.Operation
+		for _, k := range keys {
+			out = append(out, k)
+		}
+		return out
+	},
+	Init: func() any { return "" },
+	Step: func(state, input, output any) (bool, any) {
+		a := input.(access)
+		if a.write {
+			return true, a.value
+		}
+		return output.(string) == state.(string), state
+	},
+	DescribeOperation: func(input, output any) string {
+		a := input.(access)
+		if a.write {
+			return fmt.Sprintf("%s := %s", a.key, a.value)
+		}
+		return fmt.Sprintf("%s = %s", a.key, output)
+	},
+}
+
+const (
+	clients = 6
+	keys    = 4
+	// opTimeout is how long a client waits for one answer before it asks again.
+	opTimeout = time.Second
+)
+
+// load reads and writes until its context ends.
+type load struct {
+	begin time.Time
+
+	mu      sync.Mutex
+	history []porcupine.Operation
+	outages []outage
+	failed  int
+}
+
+// outage is a time in which a client had no answer.
+type outage struct{ from, to time.Time }
+
+func (l *load) now() int64 { return int64(time.Since(l.begin)) }
+
+func name(key int) string { return fmt.Sprintf("register-%d", key) }
+
+// start makes the registers and begins.
+func (l *load) start(ctx context.Context, t *testing.T, c *masters, seed uint64) *sync.WaitGroup {
+	t.Helper()
+	l.begin = time.Now()
+	a := c.access(t, c.all[0])
+	k, err := kubernetes.NewForConfig(a.RESTConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range keys {
+		m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name(i)}, Data: map[string]string{"value": ""}}
+		if _, err := k.CoreV1().ConfigMaps("default").Create(ctx, m, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group := &sync.WaitGroup{}
+	for i := range clients {
+		way, k := c.way(t, a, i)
+		group.Go(func() { way.Run(ctx) })
+		group.Go(func() { l.client(ctx, k, i, rand.New(rand.NewPCG(seed, uint64(i)))) })
+	}
+	return group
+}
+
+// way is how a client reaches the masters.
+func (c *masters) way(t *testing.T, a cluster.Access, client int) (*balancer.Balancer, kubernetes.Interface) {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(a.CA)
+	pair, err := tls.X509KeyPair(a.ClientCert, a.ClientKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := balancer.New(c.servers(client), &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := kubernetes.NewForConfig(b.RESTConfig(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, k
+}
+
+func (l *load) client(ctx context.Context, k kubernetes.Interface, id int, random *rand.Rand) {
+	maps := k.CoreV1().ConfigMaps("default")
+	var since time.Time // of the first failure after a success
+	for n := 0; ctx.Err() == nil; n++ {
+		a := access{key: name(random.IntN(keys)), write: random.IntN(2) == 0}
+		if a.write {
+			a.value = fmt.Sprintf("%d-%d", id, n)
+		}
+		o := porcupine.Operation{ClientId: id, Input: a, Output: "", Call: l.now()}
+		begin := time.Now()
+		once, cancel := context.WithTimeout(ctx, opTimeout)
+		var err error
+		if a.write {
+			m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: a.key}, Data: map[string]string{"value": a.value}}
+			_, err = maps.Update(once, m, metav1.UpdateOptions{})
+		} else {
+			var m *corev1.ConfigMap
+			if m, err = maps.Get(once, a.key, metav1.GetOptions{}); err == nil {
+				o.Output = m.Data["value"]
+			}
+		}
+		cancel()
+		o.Return = l.now()
+		if err != nil {
+			if since.IsZero() {
+				since = begin
+			}
+			o.Return = math.MaxInt64 // it may still be done
+		}
+		l.mu.Lock()
+		if err == nil || a.write {
+			l.history = append(l.history, o)
+		}
+		if err != nil {
+			l.failed++
+		} else if !since.IsZero() {
+			l.outages, since = append(l.outages, outage{since, time.Now()}), time.Time{}
+		}
+		l.mu.Unlock()
+		if err != nil {
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// longest is the longest outage of any client that began in a time.
+func (l *load) longest(from, to time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out time.Duration
+	for _, o := range l.outages {
+		if o.to.After(from) && o.from.Before(to) {
+			out = max(out, o.to.Sub(o.from))
+		}
+	}
+	return out
+}
