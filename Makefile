@@ -83,6 +83,11 @@ race: prepare ## Run the tests of pure and in-process code under the race detect
 e2e: build ## Run the end-to-end tests alone.
 	$(GO) test -count=1 -parallel 8 -timeout 20m $(E2E)
 
+CHAOS_TIME ?= 5m
+CHAOS_SEED ?= 1
+chaos: ## Trouble three masters for CHAOS_TIME, in an order from CHAOS_SEED, and check that no write is lost.
+	$(GO) test -count=1 -v -timeout 24h ./test/chaos -chaos.time $(CHAOS_TIME) -chaos.seed $(CHAOS_SEED)
+
 bench: build ## Measure: start, memory, throughput, latencies.
 	hack/bench.sh
 
@@ -98,4 +103,4 @@ verify: ## Check that generated files are up to date and go.mod is tidy.
 clean: ## Remove what was built.
 	rm -rf $(BIN)
 
-.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e bench fmt lint verify clean
+.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos bench fmt lint verify clean

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -229,7 +230,8 @@ func priorityClasses() []metav1.Object {
 
 // apiService is how pods find the API server: the first address of the range.
 func (s *Server) apiService() (*corev1.Service, error) {
-	prefix, err := netip.ParsePrefix(s.config.ServiceClusterIPRange)
+	first, _, _ := strings.Cut(s.config.ServiceClusterIPRange, ",")
+	prefix, err := netip.ParsePrefix(first)
 	if err != nil {
 		return nil, fmt.Errorf("service-cluster-ip-range %q: %w", s.config.ServiceClusterIPRange, err)
 	}

@@ -354,7 +354,7 @@ func TestWebhooksThatLie(t *testing.T) {
 					return
 				}
 			}
-		}, 500, "failed calling webhook"},
+		}, 500, "the answer is longer than 8388608 bytes"},
 		{"fails", func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusTeapot) }, 500, "failed calling webhook"},
 		{"answers another request", say(func(string) string { return review("other", "") }), 500, `expected response.uid=`},
 		{"answers with another kind", say(func(uid string) string {

@@ -69,6 +69,7 @@ type Server struct {
 	tokens     *auth.Tokens
 	rbac       *auth.RBAC
 	allocator  *services.Allocator
+	cidrs      services.CIDRs
 	crd        *crd.Server
 	enabled    *serverstorage.ResourceConfig
 	fairness   *fairness // nil without a socket
@@ -180,6 +181,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.divide()
+	s.measure()
 	if s.generic, err = cfg.Complete(s.informers).New("skiff", s.crd.GenericAPIServer); err != nil {
 		return fmt.Errorf("assemble API server: %w", err)
 	}

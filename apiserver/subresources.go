@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -22,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/skiffcluster/skiff/apiserver/accounts"
@@ -65,15 +68,27 @@ func (s *Server) addSubresources() error {
 // openRanges opens what services get addresses and ports from. It comes before
 // all that can't be closed without having run.
 func (s *Server) openRanges() error {
-	addresses, err := services.NewAddresses(s.config.ServiceClusterIPRange, s.store.Claims("serviceips"))
-	if err != nil {
-		return err
+	s.cidrs = services.CIDRs{
+		Store: func() *genericregistry.Store { return s.storeOf(networkingv1.GroupName, "servicecidrs") },
+		Status: func() *genericregistry.Store {
+			return s.resources[schema.GroupResource{Group: networkingv1.GroupName, Resource: "servicecidrs"}].Stores()[1]
+		},
+	}
+	claims := services.IPAddresses{Store: func() *genericregistry.Store { return s.storeOf(networkingv1.GroupName, "ipaddresses") }}
+	var ranges []*services.Addresses
+	for cidr := range strings.SplitSeq(s.config.ServiceClusterIPRange, ",") {
+		addresses, err := services.NewAddresses(cidr, claims)
+		if err != nil {
+			return err
+		}
+		addresses.Further = s.cidrs.Ready
+		ranges = append(ranges, addresses)
 	}
 	ports, err := services.NewPorts(s.config.ServiceNodePortRange, s.store.Claims("servicenodeports"))
 	if err != nil {
 		return err
 	}
-	s.allocator = &services.Allocator{Addresses: []*services.Addresses{addresses}, Ports: ports}
+	s.allocator = &services.Allocator{Addresses: ranges, Ports: ports}
 	return nil
 }
 
@@ -118,6 +133,9 @@ func (s *Server) repairServices(ctx context.Context) error {
 	list, ok := obj.(*corev1.ServiceList)
 	if !ok {
 		return fmt.Errorf("list of services is a %T", obj)
+	}
+	if err := s.cidrs.EnsureDefault(ctx, s.allocator.Addresses); err != nil {
+		return err
 	}
 	return s.allocator.Repair(ctx, list.Items)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/skiffcluster/skiff/controllers/rootca"
 	"github.com/skiffcluster/skiff/controllers/serviceaccount"
 	"github.com/skiffcluster/skiff/controllers/serviceaccounttoken"
+	"github.com/skiffcluster/skiff/controllers/servicecidr"
 	"github.com/skiffcluster/skiff/controllers/ttl"
 )
 
@@ -73,6 +74,10 @@ func setUpEndpointSliceMirroring(mgr ctrl.Manager, cfg Config) error {
 
 func setUpLoadBalancer(mgr ctrl.Manager, cfg Config) error {
 	return (&loadbalancer.Reconciler{Client: mgr.GetClient(), Pool: cfg.LoadBalancerPool}).SetupWithManager(mgr)
+}
+
+func setUpServiceCIDR(mgr ctrl.Manager, _ Config) error {
+	return (&servicecidr.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr)
 }
 
 func setUpNodeIPAM(mgr ctrl.Manager, cfg Config) error {

@@ -1,7 +1,6 @@
 package admissionregistration
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -31,36 +30,31 @@ func defaultSelector(s **metav1.LabelSelector) {
 
 // checkOperations checks which requests a rule is about.
 func checkOperations(e *validate.Errors, r *admissionregistrationv1.RuleWithOperations, fld *field.Path) {
-	p := fld.Child("operations")
-	if len(r.Operations) == 0 {
-		e.Required(p, "")
-	}
-	if len(r.Operations) > 1 && slices.Contains(r.Operations, admissionregistrationv1.OperationAll) {
-		e.Invalid(p, r.Operations, "if '*' is present, must not specify other operations")
-	}
-	for i, op := range r.Operations {
-		validate.Enum(e, p.Index(i), op, admissionregistrationv1.OperationAll, admissionregistrationv1.Connect,
-			admissionregistrationv1.Create, admissionregistrationv1.Delete, admissionregistrationv1.Update)
-	}
-	checkRule(e, &r.Rule, fld)
-}
-
-func checkRule(e *validate.Errors, r *admissionregistrationv1.Rule, fld *field.Path) {
-	groups, versions := fld.Child("apiGroups"), fld.Child("apiVersions")
-	if len(r.APIGroups) == 0 {
-		e.Required(groups, "")
-	}
-	if len(r.APIGroups) > 1 && slices.Contains(r.APIGroups, "*") {
-		e.Invalid(groups, r.APIGroups, "if '*' is present, must not specify other API groups")
-	}
-	if len(r.APIVersions) == 0 {
-		e.Required(versions, "")
-	}
-	if len(r.APIVersions) > 1 && slices.Contains(r.APIVersions, "*") {
-		e.Invalid(versions, r.APIVersions, "if '*' is present, must not specify other API versions")
-	}
-	for i, v := range r.APIVersions {
-		e.Text(versions.Index(i), v)
+	for _, list := range []struct {
+		field, others string
+		values        []string
+		shown         any
+	}{
+		{"operations", "operations", texts(r.Operations), r.Operations},
+		{"apiGroups", "API groups", r.APIGroups, r.APIGroups},
+		{"apiVersions", "API versions", r.APIVersions, r.APIVersions},
+	} {
+		p := fld.Child(list.field)
+		if len(list.values) == 0 {
+			e.Required(p, "")
+		}
+		if len(list.values) > 1 && slices.Contains(list.values, "*") {
+			e.Invalid(p, list.shown, "if '*' is present, must not specify other "+list.others)
+		}
+		for i, v := range list.values {
+			switch {
+			case list.field == "operations":
+				validate.Enum(e, p.Index(i), r.Operations[i], admissionregistrationv1.OperationAll, admissionregistrationv1.Connect,
+					admissionregistrationv1.Create, admissionregistrationv1.Delete, admissionregistrationv1.Update)
+			case list.field == "apiVersions":
+				e.Text(p.Index(i), v)
+			}
+		}
 	}
 	checkResources(e, r.Resources, fld.Child("resources"))
 	if r.Scope != nil {
@@ -69,41 +63,41 @@ func checkRule(e *validate.Errors, r *admissionregistrationv1.Rule, fld *field.P
 	}
 }
 
-// checkResources refuses names that others in the list cover.
+func texts[T ~string](values []T) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = string(v)
+	}
+	return out
+}
+
+// checkResources refuses names that others in the list cover: "pods/*" covers
+// "pods/log" when it comes before, and "*" covers what has no subresource.
 func checkResources(e *validate.Errors, resources []string, fld *field.Path) {
 	if len(resources) == 0 {
 		e.Required(fld, "")
 	}
-	allSubresources, everyResource := sets.New[string](), sets.New[string]()
-	// Upstream looks at the last resource without a subresource only.
-	plain := false
+	plain := false // of the last name without a subresource, as on Kubernetes
 	for i, name := range resources {
-		if name == "" {
+		resource, sub, isSub := strings.Cut(name, "/")
+		switch {
+		case name == "":
 			e.Required(fld.Index(i), "")
 			continue
-		}
-		resource, sub, isSub := strings.Cut(name, "/")
-		if !isSub {
+		case !isSub:
 			plain = name != "*"
 			continue
 		}
-		if allSubresources.Has(resource) {
-			e.Invalid(fld.Index(i), name, fmt.Sprintf("if '%s/*' is present, must not specify %s", resource, name))
-		}
-		if everyResource.Has(sub) {
-			e.Invalid(fld.Index(i), name, fmt.Sprintf("if '*/%s' is present, must not specify %s", sub, name))
-		}
-		if sub == "*" {
-			allSubresources.Insert(resource)
-		}
-		if resource == "*" {
-			everyResource.Insert(sub)
+		for _, covers := range []string{resource + "/*", "*/" + sub} {
+			if slices.Contains(resources[:i], covers) {
+				e.Invalidf(fld.Index(i), name, "if '%s' is present, must not specify %s", covers, name)
+			}
 		}
 	}
 	if len(resources) > 1 && slices.Contains(resources, "*/*") {
 		e.Invalid(fld, resources, "if '*/*' is present, must not specify other resources")
 	}
-	if slices.Contains(resources, "*") && plain {
+	if plain && slices.Contains(resources, "*") {
 		e.Invalid(fld, resources, "if '*' is present, must not specify other resources without subresources")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	coordinationv1beta1 "k8s.io/api/coordination/v1beta1"
 	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api/coordination"
@@ -20,5 +21,42 @@ func TestLease(t *testing.T) {
 		"spec.preferredHolder: Forbidden: may only be specified when `strategy` is defined")
 	if cells := coordination.Lease.Erase().Cells(l); cells[1] != "n1" {
 		t.Errorf("%v", cells)
+	}
+}
+
+func TestLeaseCandidate(t *testing.T) {
+	c := func(change func(*coordinationv1beta1.LeaseCandidateSpec)) *coordinationv1beta1.LeaseCandidate {
+		c := &coordinationv1beta1.LeaseCandidate{Spec: coordinationv1beta1.LeaseCandidateSpec{
+			LeaseName: "l", BinaryVersion: "1.37.2", EmulationVersion: "1.37.0", Strategy: coordinationv1.OldestEmulationVersion,
+		}}
+		change(&c.Spec)
+		return c
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*coordinationv1beta1.LeaseCandidateSpec)
+		want   []string
+	}{
+		{"a candidate", func(*coordinationv1beta1.LeaseCandidateSpec) {}, nil},
+		{"a strategy of somebody", func(s *coordinationv1beta1.LeaseCandidateSpec) {
+			s.Strategy, s.EmulationVersion = "example.com/mine", ""
+		}, nil},
+		{"nothing", func(s *coordinationv1beta1.LeaseCandidateSpec) { *s = coordinationv1beta1.LeaseCandidateSpec{} }, []string{
+			"spec.leaseName: Required value", "spec.binaryVersion: Required value", "spec.strategy: Required value",
+		}},
+		{"versions are versions", func(s *coordinationv1beta1.LeaseCandidateSpec) { s.BinaryVersion = "new" }, []string{
+			`spec.binaryVersion: Invalid value: "new": must be a valid semantic version`,
+			"spec.binaryVersion: Invalid value: \"new\": must be greater than or equal to `emulationVersion`",
+		}},
+		{"the oldest needs an age", func(s *coordinationv1beta1.LeaseCandidateSpec) { s.EmulationVersion = "" }, []string{
+			"spec.emulationVersion: Required value: must be specified when `strategy` is 'OldestEmulationVersion'",
+		}},
+		{"no strategy of ours", func(s *coordinationv1beta1.LeaseCandidateSpec) { s.Strategy = "Youngest" }, []string{
+			`spec.strategy.strategy: Unsupported value: "Youngest": supported values: "OldestEmulationVersion"`,
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			kindtest.Errors(t, coordination.LeaseCandidate.Validate(c(test.change)), test.want...)
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
+	admissionmetrics "k8s.io/apiserver/pkg/admission/metrics"
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/util/webhook"
@@ -117,7 +118,8 @@ func New(c Config) (admission.Interface, error) {
 		}
 		chain = append(chain, h)
 	}
-	return again{admission.NewChainHandler(chain...)}, nil
+	// Metrics of each plugin would cost a create more than most plugins do.
+	return admissionmetrics.WithStepMetrics(again{admission.NewChainHandler(chain...)}), nil
 }
 
 // again runs the changing plugins a second time when one of them changed an

@@ -53,6 +53,7 @@ func startWebhook(c Config, w *generic.Webhook, configurations cache.SharedIndex
 		return err
 	}
 	w.SetServiceResolver(c.Services)
+	w.SetAuthenticationInfoResolverWrapper(limitAnswers)
 	w.SetDrainedNotification(c.Stop)
 	w.SetExcludedAdmissionResources(reviews)
 	w.InspectFeatureGates(utilfeature.DefaultFeatureGate)

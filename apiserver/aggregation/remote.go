@@ -35,6 +35,12 @@ var availability = sync.OnceValues(func() (*metrics.Metrics, error) {
 	return m, m.Register(legacyregistry.Register, legacyregistry.CustomRegister)
 })
 
+// RegisterMetrics makes the metrics of availability show.
+func RegisterMetrics() error {
+	_, err := availability()
+	return err
+}
+
 const (
 	// resync has servers checked that nothing is heard of; upstream's figure.
 	resync = 5 * time.Minute

@@ -26,10 +26,13 @@ var (
 	errFull  = errors.New("range is full")
 )
 
-// Addresses gives out the addresses of a range.
+// Addresses gives out the addresses of one family: of the server's own range
+// and of those that ServiceCIDRs add.
 type Addresses struct {
 	prefix netip.Prefix
 	claims Claims
+	// Further gives the ranges that were added; nil for none.
+	Further func(ctx context.Context, is6 bool) ([]netip.Prefix, error)
 }
 
 // NewAddresses gives the addresses of a CIDR.
@@ -38,7 +41,7 @@ func NewAddresses(cidr string, claims Claims) (*Addresses, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service-cluster-ip-range %q: %w", cidr, err)
 	}
-	return &Addresses{p.Masked(), claims}, nil
+	return &Addresses{prefix: p.Masked(), claims: claims}, nil
 }
 
 // Is6 says which family the range is of.
@@ -47,7 +50,18 @@ func (a *Addresses) Is6() bool { return a.prefix.Addr().Is6() }
 // Claim takes the address that a client named.
 func (a *Addresses) Claim(ctx context.Context, address, owner string) error {
 	ip, err := netip.ParseAddr(address)
-	if err != nil || !a.prefix.Contains(ip) || a.reserved(ip) {
+	found := false
+	if err == nil {
+		for r, err := range a.ranges(ctx) {
+			if err != nil {
+				return err
+			}
+			if found = r.Contains(ip) && !r.reserved(ip); found {
+				break
+			}
+		}
+	}
+	if !found {
 		return fmt.Errorf("provided IP is not in the valid range. The range of valid IPs is %s", a.prefix)
 	}
 	ok, err := a.claims.Claim(ctx, ip.String(), owner)
@@ -57,26 +71,54 @@ func (a *Addresses) Claim(ctx context.Context, address, owner string) error {
 	return err
 }
 
+// addressRange is one network.
+type addressRange struct{ netip.Prefix }
+
+// ranges gives the server's own range first; the others are only looked up by
+// those who go on.
+func (a *Addresses) ranges(ctx context.Context) iter.Seq2[addressRange, error] {
+	return func(yield func(addressRange, error) bool) {
+		if !yield(addressRange{a.prefix}, nil) || a.Further == nil {
+			return
+		}
+		further, err := a.Further(ctx, a.Is6())
+		if err != nil {
+			yield(addressRange{}, err)
+			return
+		}
+		for _, p := range further {
+			if p != a.prefix && !yield(addressRange{p}, nil) {
+				return
+			}
+		}
+	}
+}
+
 // reserved are the network's own address and IPv4's broadcast address.
-func (a *Addresses) reserved(ip netip.Addr) bool {
-	return ip == a.prefix.Addr() || !a.Is6() && !a.prefix.Contains(ip.Next())
+func (r addressRange) reserved(ip netip.Addr) bool {
+	return ip == r.Addr() || ip.Is4() && !r.Contains(ip.Next())
 }
 
 // Next takes any address. It begins at random in the upper part of the range:
 // the lower one is left for addresses that clients name (KEP-3070).
 func (a *Addresses) Next(ctx context.Context, owner string) (string, error) {
-	size := a.size()
-	if size < 1 {
-		return "", errFull
-	}
-	for offset := range upperFirst(size, addressBand) {
-		ip := a.at(offset + 1)
-		ok, err := a.claims.Claim(ctx, ip.String(), owner)
+	for r, err := range a.ranges(ctx) {
 		if err != nil {
 			return "", err
 		}
-		if ok {
-			return ip.String(), nil
+		size := r.size()
+		if size < 1 {
+			continue
+		}
+		for offset := range upperFirst(size, addressBand) {
+			ip := r.at(offset + 1)
+			ok, err := a.claims.Claim(ctx, ip.String(), owner)
+			if err != nil {
+				return "", err
+			}
+			if ok {
+				return ip.String(), nil
+			}
 		}
 	}
 	return "", errFull
@@ -88,13 +130,13 @@ func (a *Addresses) Release(ctx context.Context, address, owner string) error {
 }
 
 // size is how many addresses there are to give, no more than 2^16 in IPv6.
-func (a *Addresses) size() int64 {
-	bits := a.prefix.Addr().BitLen() - a.prefix.Bits()
+func (r addressRange) size() int64 {
+	bits := r.Addr().BitLen() - r.Bits()
 	if bits > 32 {
 		bits = 32
 	}
 	n := int64(1)<<bits - 1
-	if !a.Is6() {
+	if r.Addr().Is4() {
 		n-- // broadcast
 	}
 	return n
@@ -139,9 +181,9 @@ func (b band) of(size int64) int64 {
 	return min(max(leastBand, size/b.share), b.most)
 }
 
-func (a *Addresses) at(offset int64) netip.Addr {
-	base := new(big.Int).SetBytes(a.prefix.Addr().AsSlice())
-	sum := base.Add(base, big.NewInt(offset)).FillBytes(make([]byte, a.prefix.Addr().BitLen()/8))
+func (r addressRange) at(offset int64) netip.Addr {
+	base := new(big.Int).SetBytes(r.Addr().AsSlice())
+	sum := base.Add(base, big.NewInt(offset)).FillBytes(make([]byte, r.Addr().BitLen()/8))
 	ip, _ := netip.AddrFromSlice(sum)
 	return ip
 }
@@ -201,7 +243,7 @@ func (p *Ports) Release(ctx context.Context, port int32, owner string) error {
 func (a *Allocator) rehearsal() *Allocator {
 	out := &Allocator{Ports: &Ports{a.Ports.ports, &rehearsed{Claims: a.Ports.claims}}}
 	for _, r := range a.Addresses {
-		out.Addresses = append(out.Addresses, &Addresses{r.prefix, &rehearsed{Claims: r.claims}})
+		out.Addresses = append(out.Addresses, &Addresses{prefix: r.prefix, claims: &rehearsed{Claims: r.claims}, Further: r.Further})
 	}
 	return out
 }

@@ -1,8 +1,10 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -80,6 +82,7 @@ it again, with empty data directories.`,
 		if err != nil {
 			return err
 		}
+		_, missing := os.Stat(p.dir)
 		release, err := p.lock()
 		if err != nil {
 			return err
@@ -87,6 +90,9 @@ it again, with empty data directories.`,
 		defer release()
 		info, err := cluster.RestoreSnapshot(args[0], p.dir)
 		if err != nil {
+			if missing != nil { // it was made for this
+				err = errors.Join(err, os.RemoveAll(p.dir))
+			}
 			return err
 		}
 		fmt.Fprintf(c.OutOrStdout(), "Restored cluster %q as of %s into %s.\nStart it:  skiff server -p %s --data-dir %s\n",

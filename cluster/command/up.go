@@ -26,6 +26,8 @@ type upOptions struct {
 	profile, dataDir, kubeconfig string
 	bindAddress                  string
 	securePort, nodes, networks  int
+	masters                      int
+	masterArgs                   func() []string
 	runtime, proxyMode           string
 	clusterCIDR, serviceCIDR     string
 	containerd, binDir           string
@@ -66,6 +68,8 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.StringVar(&o.bindAddress, "bind-address", "0.0.0.0", "address that the API is served on")
 	f.IntVar(&o.securePort, "secure-port", 6443, "port that the API is served on; 0 for any free one")
 	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; several that run containers have a host each: a network namespace of this machine")
+	f.IntVar(&o.masters, "masters", 1, "number of masters; the first is in this process, each other one in its own, with a port and data of its own")
+	o.masterArgs = func() []string { return serverFlags(f) }
 	f.IntVar(&o.networks, "node-networks", 1, "number of networks that these hosts are spread over")
 	f.DurationVar(&o.controllers.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
 	f.DurationVar(&o.controllers.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
@@ -98,6 +102,8 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 		return bad("--secure-port %d is not a port (0 to 65535)", o.securePort)
 	case o.nodes < 1:
 		return bad("--nodes %d: a cluster has at least one node", o.nodes)
+	case o.masters < 1:
+		return bad("--masters %d: a cluster has at least one master", o.masters)
 	case o.runtime != "containerd" && o.runtime != "simulated":
 		return bad("--runtime %q: there are containerd and simulated", o.runtime)
 	case o.proxyMode != "" && o.proxyMode != string(proxier.ModeIPVS) && o.proxyMode != string(proxier.ModeNFTables):
@@ -121,6 +127,8 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 	c.APIServer = o.apiServer
 	c.APIServer.ServiceClusterIPRange = o.serviceCIDR
 	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(bind)
+	c.APIServer.Authentication.BootstrapTokens = true // others join by them
+	c.ApproveServing = true
 	c.Controllers = o.controllers
 	c.Controllers.LeaderElect, c.Scheduler.LeaderElect = true, true
 	for _, r := range o.without {
@@ -187,6 +195,15 @@ func (o *upOptions) run(ctx context.Context, out io.Writer) error {
 		}
 		fmt.Fprintf(out, " %s %-12s %6d ms\n", mark, s.Name, s.Took.Milliseconds())
 	}
+	further, err := openMasters(p, o.masters, config.APIServer.AdvertiseAddress, o.masterArgs())
+	if err != nil {
+		return err
+	}
+	defer further.stop()
+	config.APIServer.Etcd.Peers = further.peers()
+	if err := further.resume(); err != nil {
+		return err
+	}
 	c, err := cluster.Start(ctx, config)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -195,6 +212,9 @@ func (o *upOptions) run(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("%w\nThe log is %s", err, log.Name())
 	}
 	defer c.Stop()
+	if err := further.join(ctx, c); err != nil {
+		return err
+	}
 	if err := o.announce(c, p, out, time.Since(begin)); err != nil {
 		return err
 	}

@@ -14,8 +14,11 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
@@ -54,9 +57,16 @@ type mapper interface {
 // from the first quota on that names it.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.cache, r.mapper = mgr.GetCache(), mgr.GetRESTMapper()
+	// The API server writes status.used as it lets something in, which this
+	// cache may not show yet: to count at that moment is to count too little.
+	changed := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, is := e.ObjectOld.(*corev1.ResourceQuota)
+		after, isToo := e.ObjectNew.(*corev1.ResourceQuota)
+		return is && isToo && (before.UID != after.UID || !apiequality.Semantic.DeepEqual(before.Spec, after.Spec))
+	}}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("resourcequota-controller").
-		For(&corev1.ResourceQuota{}).
+		For(&corev1.ResourceQuota{}, builder.WithPredicates(changed)).
 		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {
 			r.queue = q // sources start before the first turn
 			return nil
@@ -76,8 +86,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		q.Status = status
 		if writeErr := r.Client.Status().Update(ctx, q); writeErr != nil && !apierrors.IsNotFound(writeErr) {
 			if apierrors.IsConflict(writeErr) {
-				// The API server has let something in; the event of that starts a turn.
-				return ctrl.Result{RequeueAfter: resync}, err
+				return ctrl.Result{RequeueAfter: settle}, err // the API server has let something in
 			}
 			err = errors.Join(err, fmt.Errorf("update status of quota %s: %w", klog.KObj(q), writeErr))
 		}

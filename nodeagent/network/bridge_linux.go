@@ -48,6 +48,9 @@ type Bridge struct {
 	mtu    int
 	bridge netlink.Link
 	peers  []Peer
+	told   bool // peers are known
+	// overhead is what the overlay takes of each packet, while there is one.
+	overhead int
 	// filtered says that the kernel's rules see what goes from port to port of
 	// the bridge.
 	filtered bool
@@ -103,10 +106,11 @@ func (b *Bridge) SetCIDRs(_ context.Context, cidrs []netip.Prefix) error {
 	if b.filtered, err = filterBridges(); err != nil {
 		return err
 	}
-	if err := b.rules.setCIDRs(cidrs, b.cfg.ClusterCIDRs); err != nil {
+	if err := b.addresses.setCIDRs(cidrs); err != nil {
 		return err
 	}
-	if err := b.addresses.setCIDRs(cidrs); err != nil {
+	b.addresses.eachPort(b.rules.rememberHostPorts)
+	if err := b.rules.setCIDRs(cidrs, b.cfg.ClusterCIDRs); err != nil {
 		return err
 	}
 	b.cidrs, b.bridge, b.mtu = cidrs, link, mtu
@@ -239,7 +243,7 @@ func (b *Bridge) Attach(_ context.Context, p Pod) ([]netip.Addr, error) {
 		return nil, err
 	}
 	b.mu.Lock()
-	bridge, mtu, cidrs := b.bridge, b.mtu, b.cidrs
+	bridge, mtu, cidrs := b.bridge, b.mtu-b.overhead, b.cidrs
 	b.mu.Unlock()
 	if bridge == nil {
 		return nil, ErrNotReady
@@ -296,7 +300,7 @@ func (b *Bridge) Attach(_ context.Context, p Pod) ([]netip.Addr, error) {
 	if err := configureInside(inside, ips, cidrs); err != nil {
 		return nil, err
 	}
-	if err := b.rules.setHostPorts(p.ID, ips, p.HostPorts); err != nil {
+	if err := errors.Join(b.addresses.setPorts(p.ID, p.HostPorts), b.rules.setHostPorts(p.ID, ips, p.HostPorts)); err != nil {
 		return nil, err
 	}
 	return ips, nil

@@ -37,7 +37,7 @@ var _ Router = (*Bridge)(nil)
 func (b *Bridge) SetPeers(peers []Peer) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.peers = peers
+	b.peers, b.told = peers, true
 	return b.writeRoutes()
 }
 
@@ -61,7 +61,7 @@ func (b *Bridge) KeepRoutes(ctx context.Context) error {
 // writeRoutes makes the kernel's routes to other nodes what they are to be.
 // b.mu is held.
 func (b *Bridge) writeRoutes() error {
-	if b.bridge == nil || b.peers == nil {
+	if b.bridge == nil || !b.told {
 		return nil
 	}
 	routes := planRoutes(b.cidrs, b.peers, b.reach)
@@ -73,6 +73,7 @@ func (b *Bridge) writeRoutes() error {
 			errs = append(errs, err)
 		}
 	} else {
+		b.overhead = 0
 		errs = append(errs, b.deleteLink(overlayName(b.cfg.Name)))
 	}
 	want := map[netip.Prefix]bool{}
@@ -148,6 +149,8 @@ func (b *Bridge) ensureOverlay(routes []peerRoute) (netlink.Link, error) {
 			overhead = vxlanOverhead6
 		}
 	}
+	// Pods from now on send what fits; those of before are told by the kernel.
+	b.overhead = overhead
 	mtu := b.mtu - overhead
 	link, err := b.nl.LinkByName(name)
 	if vx, ok := link.(*netlink.Vxlan); err == nil && (!ok || vx.VxlanId != vni || vx.Port != vxlanPort) {

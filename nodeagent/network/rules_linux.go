@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -52,9 +53,30 @@ func (r *rules) setCIDRs(cidrs, cluster []netip.Prefix) error {
 	return r.write()
 }
 
+// rememberHostPorts takes those of a pod that an earlier agent has connected;
+// the next write has them.
+func (r *rules) rememberHostPorts(podID string, ips []netip.Addr, ports []HostPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ports[podID] = planHostPorts(ips, ports)
+}
+
 func (r *rules) setHostPorts(podID string, ips []netip.Addr, ports []HostPort) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	wanted := planHostPorts(ips, ports)
+	if slices.Equal(wanted, r.ports[podID]) {
+		return nil
+	}
+	r.ports[podID] = wanted
+	if len(wanted) == 0 {
+		delete(r.ports, podID)
+	}
+	return r.write()
+}
+
+// planHostPorts leads each port to the pod's addresses of the same IP version.
+func planHostPorts(ips []netip.Addr, ports []HostPort) []portRule {
 	var wanted []portRule
 	for _, p := range ports {
 		for _, ip := range ips {
@@ -63,15 +85,7 @@ func (r *rules) setHostPorts(podID string, ips []netip.Addr, ports []HostPort) e
 			}
 		}
 	}
-	if len(wanted) == 0 && len(r.ports[podID]) == 0 {
-		return nil
-	}
-	if len(wanted) == 0 {
-		delete(r.ports, podID)
-	} else {
-		r.ports[podID] = wanted
-	}
-	return r.write()
+	return wanted
 }
 
 func (r *rules) remove() error {

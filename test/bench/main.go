@@ -37,7 +37,7 @@ func main() {
 	ctx := context.Background()
 	fmt.Printf("%s, %d cores, %s\n\n", cpu(), runtime.NumCPU(), runtime.Version())
 	failed := false
-	for _, f := range slices.Concat(processFigures(), apiFigures(), clusterFigures()) {
+	for _, f := range slices.Concat(processFigures(), apiFigures(), clusterFigures(), podFigures()) {
 		if !strings.Contains(f.name, *only) {
 			continue
 		}

@@ -118,8 +118,11 @@ func (s *server) memory() (string, error) {
 	return fmt.Sprintf("%d MB resident, %d anonymous", values["VmRSS"]/1024, values["RssAnon"]/1024), nil
 }
 
-func (s *server) cpu() (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+func (s *server) cpu() (time.Duration, error) { return processCPU(s.cmd.Process.Pid) }
+
+// processCPU is the processor time that a process has used.
+func processCPU(pid int) (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}

@@ -78,6 +78,7 @@ func TestChaos(t *testing.T) {
 		if i == 0 {
 			m = leading(t, c, watcher) // the worst case comes at least once
 		}
+		l.spread(c)
 		begin := time.Now()
 		heal := x.do(t, c, m)
 		acted := act(t, watcher, i)

@@ -68,6 +68,8 @@ const (
 type load struct {
 	begin time.Time
 
+	ways []*balancer.Balancer // of the clients
+
 	mu      sync.Mutex
 	history []porcupine.Operation
 	outages []outage
@@ -99,6 +101,7 @@ func (l *load) start(ctx context.Context, t *testing.T, c *masters, seed uint64)
 	group := &sync.WaitGroup{}
 	for i := range clients {
 		way, k := c.way(t, a, i)
+		l.ways = append(l.ways, way)
 		group.Go(func() { way.Run(ctx) })
 		group.Go(func() { l.client(ctx, k, i, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
@@ -169,6 +172,18 @@ func (l *load) client(ctx context.Context, k kubernetes.Interface, id int, rando
 			case <-time.After(20 * time.Millisecond):
 			case <-ctx.Done():
 			}
+		}
+	}
+}
+
+// spread has every master serve as many clients: they stay where they are well.
+func (l *load) spread(c *masters) {
+	for i, w := range l.ways {
+		for range c.all {
+			if w.Servers()[0] == c.servers(i)[0] {
+				break
+			}
+			w.Drop()
 		}
 	}
 }

@@ -40,7 +40,7 @@ func TestExampleOperator(t *testing.T) {
 	bin := "BIN=" + t.TempDir()
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, args := range [][]string{{"get", "all", "-o", "wide"}, {"logs", "deployment/website-manager", "--tail=50"}, {"events"}} {
+			for _, args := range [][]string{{"get", "all", "-o", "wide"}, {"logs", "deployment/website-manager", "--tail=50"}, {"events"}, {"describe", "nodes"}} {
 				out, _ := k.try(append([]string{"-n", "website-system"}, args...)...)
 				t.Logf("kubectl %v in website-system:\n%s", args, out)
 			}
@@ -116,7 +116,7 @@ func TestControllersInTheCluster(t *testing.T) {
 	temp := t.TempDir()
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, args := range [][]string{{"get", "all", "-o", "wide"}, {"logs", "deployment/skiff-controllers", "--tail=50"}, {"events"}} {
+			for _, args := range [][]string{{"get", "all", "-o", "wide"}, {"logs", "deployment/skiff-controllers", "--tail=50"}, {"events"}, {"describe", "nodes"}} {
 				out, _ := k.try(append([]string{"-n", "skiff-system"}, args...)...)
 				t.Logf("kubectl %v in skiff-system:\n%s", args, out)
 			}
