@@ -59,7 +59,7 @@ func (s *Server) aggregate(c *genericapiserver.Config, groups []group) error {
 			}
 		}
 		s.ensureInBackground(ctx, s.trust())
-		if err := s.aggregator.Run(ctx); err != nil {
+		if err := s.aggregator.Run(ctx); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Extension servers are not followed")
 		}
 	})

@@ -46,6 +46,7 @@ func all() []controller {
 		{name: "endpointslice-controller", alias: "endpointslice", setup: setUpEndpointSlice},                             // a Service's pods
 		{name: "endpointslice-mirroring-controller", alias: "endpointslicemirroring", setup: setUpEndpointSliceMirroring}, // Endpoints written by hand, as slices
 		{name: "service-lb-controller", alias: "service", setup: setUpLoadBalancer},                                       // an address for each Service of type LoadBalancer
+		{name: "service-cidr-controller", setup: setUpServiceCIDR},                                                        // which ranges give services addresses
 		{name: "node-ipam-controller", alias: "nodeipam", setup: setUpNodeIPAM},                                           // networks of nodes
 		{name: "node-lifecycle-controller", alias: "nodelifecycle", setup: setUpNode},                                     // silent nodes are tainted
 		{name: "taint-eviction-controller", setup: setUpTaintEviction},                                                    // tainted nodes lose their pods

@@ -12,6 +12,9 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/skiffcluster/skiff/internal/renewal"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=kube-system,resources=leases,verbs=get;create;update
@@ -105,7 +108,7 @@ func (c *Controllers) elector(callbacks leaderCallbacks) (*leaderelection.Leader
 		return nil, fmt.Errorf("create lease lock: %w", err)
 	}
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock:            lock,
+		Lock:            &renewal.Lock{Interface: lock, Every: renewal.Every(c.cfg.LeaseDuration, c.cfg.RenewDeadline, c.cfg.RetryPeriod), Clock: clock.RealClock{}},
 		LeaseDuration:   c.cfg.LeaseDuration,
 		RenewDeadline:   c.cfg.RenewDeadline,
 		RetryPeriod:     c.cfg.RetryPeriod,

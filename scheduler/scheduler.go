@@ -39,8 +39,8 @@ type Config struct {
 	// Identity is the holder's name in the Lease, unique among schedulers; a
 	// random one when empty.
 	Identity string
-	// LeaseDuration (2 s, whole seconds), RenewDeadline (1.5 s) and RetryPeriod
-	// (0.2 s) decide how soon another takes over from a dead leader: within
+	// LeaseDuration (2 s, whole seconds), RenewDeadline (1.3 s) and RetryPeriod
+	// (0.15 s) decide how soon another takes over from a dead leader: within
 	// LeaseDuration and 4.4 times RetryPeriod, thus below 3 s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
@@ -142,10 +142,10 @@ func (c *Config) setDefaults() {
 		c.LeaseDuration = 2 * time.Second
 	}
 	if c.RenewDeadline == 0 {
-		c.RenewDeadline = 1500 * time.Millisecond
+		c.RenewDeadline = 1300 * time.Millisecond
 	}
 	if c.RetryPeriod == 0 {
-		c.RetryPeriod = 200 * time.Millisecond
+		c.RetryPeriod = 150 * time.Millisecond
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

@@ -52,7 +52,9 @@ func TestAPIService(t *testing.T) {
 			"spec.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) { kindtest.Errors(t, apiregistration.APIService.Validate(valid(c.change)), c.want...) })
+		t.Run(c.name, func(t *testing.T) {
+			kindtest.Errors(t, apiregistration.APIService.Validate(valid(c.change)), c.want...)
+		})
 	}
 	if s := valid(nil); *s.Spec.Service.Port != 443 {
 		t.Errorf("port %d", *s.Spec.Service.Port)

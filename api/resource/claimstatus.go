@@ -74,7 +74,7 @@ func (c *claim) checkDevices(s *resourcev1.ResourceClaimStatus, fld *field.Path)
 			checkUID(&c.Errors, *d.ShareID, p.Child("shareID"))
 		}
 		if id := name(d); !given.Has(id) {
-			c.Invalid(p, id, "must be an allocated device in the claim")
+			c.Invalid(p, id.String(), "must be an allocated device in the claim")
 		}
 		if n := len(d.Conditions); n > resourcev1.AllocatedDeviceStatusMaxConditions {
 			c.TooMany(p.Child("conditions"), n, resourcev1.AllocatedDeviceStatusMaxConditions)

@@ -183,6 +183,8 @@ func (c Config) member() (etcdconfig.ServerConfig, error) {
 	name, address, initial := memberName, peerURL, map[string]string{memberName: peerURL}
 	if c.Peers != nil && len(c.Peers.Join) > 0 {
 		name, address, initial = c.Peers.Name, c.Peers.url(), c.Peers.Join
+	} else if raw, err := os.ReadFile(filepath.Join(c.Dir, sharedFile)); err == nil && len(raw) > 0 {
+		name, initial = string(raw), map[string]string{string(raw): peerURL} // members know it by this name
 	}
 	urls, err := types.NewURLs([]string{address})
 	if err != nil {

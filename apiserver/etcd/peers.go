@@ -52,7 +52,8 @@ func (p Peers) tls() transport.TLSInfo {
 	}
 }
 
-// sharedFile stands in the data directory of a member that has had others.
+// sharedFile stands in the data directory of a member that has had others, and
+// holds its name.
 const sharedFile = "shared"
 
 // many says whether the member is, or is to be, one of several.
@@ -84,7 +85,7 @@ func (s *sockets) open(server *etcdserver.EtcdServer) error {
 	if s.isOpen.Load() {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(server.Cfg.DataDir, sharedFile), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(server.Cfg.DataDir, sharedFile), []byte(server.Cfg.Name), 0o600); err != nil {
 		return fmt.Errorf("mark etcd data as shared: %w", err)
 	}
 	tls := s.tls()

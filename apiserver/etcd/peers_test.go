@@ -202,6 +202,22 @@ func TestMembersJoinAreLostAndReplaced(t *testing.T) {
 	first = seats[0].mustStart(t, nil)
 	holds(t, first, "b", "2")
 
+	// So does another, which keeps its name.
+	third.Stop()
+	third = seats[2].mustStart(t, nil)
+	eventually(t, func() error {
+		all, err := first.Members(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, m := range all {
+			if m.URL == seats[2].url() && m.Name != seats[2].address {
+				return fmt.Errorf("%s is called %s", m.URL, m.Name)
+			}
+		}
+		return nil
+	})
+
 	// One whose disk was lost joins again at its place.
 	third.Stop()
 	if err := os.RemoveAll(seats[2].dir); err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -22,9 +23,12 @@ import (
 	"github.com/skiffcluster/skiff/api"
 )
 
-// Attach makes the validation of a kind of admission compile its expressions,
-// and leaves other kinds alone.
+// Attach makes the validation of a kind of admission or of devices compile its
+// expressions, and leaves other kinds alone.
 func Attach(k *api.Kind) {
+	if k.GVK.Group == resourcev1.GroupName {
+		attachDevices(k)
+	}
 	if k.GVK.Group != admissionregistrationv1.GroupName {
 		return
 	}

@@ -195,7 +195,7 @@ func (a *Applier) established(ctx context.Context, crd *unstructured.Unstructure
 		}
 		if err != nil {
 			last = err
-			return false, nil
+			return false, nil //nolint:nilerr // it is asked again
 		}
 		conditions, _, _ := unstructured.NestedSlice(now.Object, "status", "conditions")
 		for _, c := range conditions {

@@ -1,0 +1,73 @@
+package renewal_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/skiffcluster/skiff/internal/renewal"
+)
+
+// counted counts what is written.
+type counted struct {
+	resourcelock.Interface
+	n   int
+	err error
+}
+
+func (c *counted) Update(context.Context, resourcelock.LeaderElectionRecord) error {
+	c.n++
+	return c.err
+}
+
+func TestEvery(t *testing.T) {
+	for _, c := range []struct {
+		name                         string
+		lease, deadline, retry, want time.Duration
+	}{
+		{"ours", 2000, 1300, 150, 600},
+		{"upstream's, whose lease would end before", 15000, 10000, 2000, 5000},
+	} {
+		if got := renewal.Every(c.lease, c.deadline, c.retry); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestAHolderWritesNowAndThen(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	below := &counted{}
+	lock := &renewal.Lock{Interface: below, Every: time.Second, Clock: clock}
+	mine := resourcelock.LeaderElectionRecord{HolderIdentity: "me", AcquireTime: metav1.NewTime(clock.Now())}
+	released := mine
+	released.HolderIdentity = ""
+	refused := errors.New("refused")
+	for _, step := range []struct {
+		name  string
+		after time.Duration
+		write resourcelock.LeaderElectionRecord
+		err   error
+		want  int
+	}{
+		{"to acquire is written", 0, mine, nil, 1},
+		{"the next try is not", 400 * time.Millisecond, mine, nil, 1},
+		{"one after long enough is", 600 * time.Millisecond, mine, nil, 2},
+		{"one that fails is told", time.Second, mine, refused, 3},
+		{"and tried again at once", 0, mine, nil, 4},
+		{"to release is written", 0, released, nil, 5},
+	} {
+		clock.Step(step.after)
+		below.err = step.err
+		if err := lock.Update(t.Context(), step.write); !errors.Is(err, step.err) {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if below.n != step.want {
+			t.Errorf("%s: %d were written, want %d", step.name, below.n, step.want)
+		}
+	}
+}
