@@ -8,6 +8,10 @@
 // that kind; adding a kind is adding a file to the folder and a line to the
 // folder's Kinds.
 //
+// A further version of a kind (an alpha, a beta, autoscaling/v1) is the same
+// declaration [Kind.In] that version: api/scheme converts what goes over the
+// wire, and everything else is said once.
+//
 // The room holds no storage, no HTTP and no clock: its functions are pure.
 // apiserver/registry turns every [Kind] into REST storage, once for all.
 //

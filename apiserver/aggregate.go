@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -38,6 +39,10 @@ func (s *Server) aggregate(c *genericapiserver.Config, groups []group) error {
 	if err != nil {
 		return err
 	}
+	trust, err := s.trust()
+	if err != nil {
+		return err
+	}
 	s.aggregator, err = aggregation.New(aggregation.Config{
 		Store: s.storeOf(apiregistrationv1.GroupName, "apiservices"), REST: c.LoopbackClientConfig,
 		Definitions: s.crd.Informers.Apiextensions().V1().CustomResourceDefinitions(), Served: served,
@@ -58,7 +63,7 @@ func (s *Server) aggregate(c *genericapiserver.Config, groups []group) error {
 				s.ensureInBackground(ctx, local)
 			}
 		}
-		s.ensureInBackground(ctx, s.trust())
+		s.ensureInBackground(ctx, trust)
 		if err := s.aggregator.Run(ctx); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Extension servers are not followed")
 		}
@@ -82,7 +87,7 @@ func (s *Server) proxyCertificate() (func() (cert, key []byte), error) {
 		return s.config.ProxyClientCertificate, nil
 	}
 	if cert == "" || key == "" {
-		return nil, fmt.Errorf("--proxy-client-cert-file and --proxy-client-key-file must be given together")
+		return nil, errors.New("--proxy-client-cert-file and --proxy-client-key-file must be given together")
 	}
 	files, err := dynamiccertificates.NewDynamicServingContentFromFiles("aggregator-proxy-cert", cert, key)
 	if err != nil {
@@ -95,24 +100,32 @@ func (s *Server) proxyCertificate() (func() (cert, key []byte), error) {
 // trust tells extension servers whose client certificates are good and who may
 // speak for others. They read it by k8s.io/apiserver's delegated
 // authentication.
-func (s *Server) trust() *corev1.ConfigMap {
+func (s *Server) trust() (*corev1.ConfigMap, error) {
 	m := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "extension-apiserver-authentication"}, Data: map[string]string{},
 	}
-	if ca, err := s.clientCA(); err == nil && ca != nil {
+	ca, err := s.clientCA()
+	if err != nil {
+		return nil, err
+	}
+	if ca != nil {
 		m.Data["client-ca-file"] = string(ca.CurrentCABundleContent())
 	}
 	front := s.config.Authentication.RequestHeader
 	if front.ClientCAFile == "" {
 		if len(s.config.ProxyCAPEM) == 0 {
-			return m
+			return m, nil
 		}
 		front = options.RequestHeaderAuthenticationOptions{
 			UsernameHeaders: []string{"X-Remote-User"}, UIDHeaders: []string{"X-Remote-Uid"}, GroupHeaders: []string{"X-Remote-Group"},
 			ExtraHeaderPrefixes: []string{"X-Remote-Extra-"}, AllowedNames: []string{ProxyClientName},
 		}
 		m.Data["requestheader-client-ca-file"] = string(s.config.ProxyCAPEM)
-	} else if ca, err := dynamiccertificates.NewDynamicCAContentFromFile("requestheader-client-ca", front.ClientCAFile); err == nil {
+	} else {
+		ca, err := dynamiccertificates.NewDynamicCAContentFromFile("requestheader-client-ca", front.ClientCAFile)
+		if err != nil {
+			return nil, fmt.Errorf("--requestheader-client-ca-file %s: %w", front.ClientCAFile, err)
+		}
 		m.Data["requestheader-client-ca-file"] = string(ca.CurrentCABundleContent())
 	}
 	for key, list := range map[string][]string{
@@ -122,11 +135,11 @@ func (s *Server) trust() *corev1.ConfigMap {
 	} {
 		raw, err := json.Marshal(append([]string{}, list...))
 		if err != nil {
-			continue // strings are always encoded
+			return nil, fmt.Errorf("encode %s: %w", key, err)
 		}
 		m.Data[key] = string(raw)
 	}
-	return m
+	return m, nil
 }
 
 // ProxyClientName is the common name of the certificate that this server shows

@@ -36,7 +36,14 @@ import (
 // goes to the stores directly: it is the server's own doing, and a start must
 // not pay for a hundred requests.
 func (s *Server) bootstrap(ctx context.Context) error {
-	if err := s.repairServices(ctx); err != nil {
+	err := wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		err := s.repairServices(ctx)
+		if apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) {
+			return false, nil // the watch cache is filling
+		}
+		return err == nil, err
+	})
+	if err != nil {
 		return fmt.Errorf("repair addresses of services: %w", err)
 	}
 	var objs []metav1.Object

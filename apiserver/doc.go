@@ -6,6 +6,9 @@
 // (routes and discovery), registry/ (every declared kind), etcd/ (storage);
 // admission/ stands between the two last. pods/, services/ and the like hold
 // what only one kind has. bootstrap.go writes what every cluster begins with.
+// crd/ serves custom resources behind the built-in ones, aggregation/ sends
+// requests on to extension servers, fairness.go shares out what is served at a
+// time, enabled.go says which versions are.
 //
 // Reads requests. Writes etcd; as its own client, the bootstrap objects:
 // namespaces, RBAC roles, priority classes, the kubernetes Service and its

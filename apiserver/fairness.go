@@ -116,7 +116,7 @@ func (s *Server) ensureFlows(ctx context.Context) {
 	}
 }
 
-// mandatoryFlows are objects that are always as the server wants them; users
+// mandatoryFlow says whether an object is always as the server wants it; users
 // may change the others.
 func mandatoryFlow(name string) bool {
 	return name == flowcontrolv1.FlowSchemaNameExempt || name == flowcontrolv1.FlowSchemaNameCatchAll

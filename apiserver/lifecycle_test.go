@@ -32,6 +32,14 @@ func TestARestartWritesNothingAndWatchesGoOn(t *testing.T) {
 	first := start(t, onDisk(dir))
 	k := clientset(t, first.admin())
 	made := many(t, k, 3)
+	// What is written in the background, the last of each kind.
+	eventually(t, func() error {
+		if _, err := k.FlowcontrolV1().FlowSchemas().Get(t.Context(), "global-default", metav1.GetOptions{}); err != nil {
+			return err
+		}
+		_, err := k.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(t.Context(), "extension-apiserver-authentication", metav1.GetOptions{})
+		return err
+	})
 	before, err := first.Revision(t.Context())
 	if err != nil {
 		t.Fatal(err)

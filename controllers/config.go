@@ -37,11 +37,11 @@ type Config struct {
 	// LeaseDuration is how long others wait for a silent leader (default 2s,
 	// whole seconds, since a Lease holds no others), RenewDeadline how long a
 	// leader that cannot renew goes on (default 1.3s), RetryPeriod the time
-	// between tries (default 150ms).
+	// between tries (default 100ms).
 	//
 	// A standby looks at the Lease every 1 to 2.2 retry periods, so a dead
-	// leader is replaced after at most 2s + 2 × 2.2 × 150ms = 2.7s. A leader
-	// writes it at every fourth try, and so has given up after 1.3s + 600ms.
+	// leader is replaced after at most 2s + 2 × 2.2 × 100ms = 2.5s. A leader
+	// writes it at every sixth try, and so has given up after 1.3s + 600ms.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	// LeaseName and LeaseNamespace default to kube-controller-manager in
@@ -116,7 +116,7 @@ func (cfg Config) withDefaults() Config {
 	}
 	setDefault(&cfg.LeaseDuration, 2*time.Second)
 	setDefault(&cfg.RenewDeadline, 1300*time.Millisecond)
-	setDefault(&cfg.RetryPeriod, 150*time.Millisecond)
+	setDefault(&cfg.RetryPeriod, 100*time.Millisecond)
 	setDefault(&cfg.LeaseName, "kube-controller-manager")
 	setDefault(&cfg.LeaseNamespace, "kube-system")
 	setDefault(&cfg.NodeCIDRMaskSize, 24)

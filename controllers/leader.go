@@ -97,7 +97,7 @@ func (c *Controllers) elector(callbacks leaderCallbacks) (*leaderelection.Leader
 	}
 	cfg := rest.AddUserAgent(rest.CopyConfig(c.cfg.REST), "leader-election")
 	// One request that hangs must not cost the lead.
-	cfg.Timeout = max(c.cfg.RenewDeadline/2, 500*time.Millisecond)
+	cfg.Timeout = max(c.cfg.RenewDeadline/3, 300*time.Millisecond)
 	leases, err := coordinationv1client.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("create lease client: %w", err)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/dns/corefile"
 	"github.com/skiffcluster/skiff/dns/records"
 	"github.com/skiffcluster/skiff/dns/server"
 	"github.com/skiffcluster/skiff/internal/netns"
@@ -39,10 +39,10 @@ type Config struct {
 	ListenAddresses []string
 	// ClusterDomain is DefaultClusterDomain when empty.
 	ClusterDomain string
-	// Upstreams are asked for names outside of the cluster, as address or
-	// address:port. When nil they are those of ResolvConf.
+	// Upstreams are asked where the Corefile forwards to /etc/resolv.conf, as
+	// address or address:port. When nil they are those of ResolvConf.
 	Upstreams []string
-	// ResolvConf is /etc/resolv.conf when empty.
+	// ResolvConf is read instead of /etc/resolv.conf.
 	ResolvConf string
 	// MetricsBindAddress serves /metrics; empty for none.
 	MetricsBindAddress string
@@ -150,18 +150,16 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.serveMetrics(ctx, &running); err != nil {
 		return err
 	}
-	upstreams, err := s.upstreams(ctx)
-	if err != nil {
+	handler := &server.Server{Zone: s.zone, Synced: s.synced.Load, Context: ctx, Metrics: s.metrics}
+	if err := s.configure(ctx, &running, handler, corefile.Default); err != nil {
 		return err
 	}
-	forward := server.NewForwarder(s.cfg.NetNS, upstreams)
-	handler := &server.Server{Zone: s.zone, Forward: forward, Synced: s.synced.Load, Context: ctx, Metrics: s.metrics}
 	failed := make(chan error, 2*len(sockets))
 	for _, l := range sockets {
 		l.serve(ctx, &running, handler, failed)
 	}
-	klog.FromContext(ctx).Info("Serving DNS", "addresses", s.Addresses(), "domain", s.cfg.ClusterDomain, "upstreams", upstreams)
-	running.Go(func() { forward.FindLoops(ctx) })
+	klog.FromContext(ctx).Info("Serving DNS", "addresses", s.Addresses(), "domain", s.cfg.ClusterDomain)
+	running.Go(func() { s.watchConfig(ctx, &running, handler) })
 	running.Go(func() {
 		if s.watch(ctx, &running) {
 			s.synced.Store(true)
@@ -174,36 +172,6 @@ func (s *Server) Run(ctx context.Context) error {
 	case err := <-failed:
 		return fmt.Errorf("serve DNS: %w", err)
 	}
-}
-
-// upstreams returns the servers to forward to, without ourselves.
-func (s *Server) upstreams(ctx context.Context) ([]string, error) {
-	found := s.cfg.Upstreams
-	if found == nil {
-		path := s.cfg.ResolvConf
-		if path == "" {
-			path = defaultResolvConf
-		}
-		conf, err := dns.ClientConfigFromFile(path)
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			klog.FromContext(ctx).Info("No upstream DNS servers: names outside of the cluster are refused", "missing", path)
-		case err != nil:
-			return nil, fmt.Errorf("read upstream DNS servers: %w", err)
-		default:
-			for _, a := range conf.Servers {
-				found = append(found, net.JoinHostPort(a, conf.Port))
-			}
-		}
-	}
-	own := s.Addresses()
-	var out []string
-	for _, a := range found {
-		if !slices.Contains(own, a) && !slices.Contains(out, a) {
-			out = append(out, a)
-		}
-	}
-	return out, nil
 }
 
 func withPort(upstream string) (string, error) {

@@ -257,3 +257,65 @@ func TestAPortInUseIsNamed(t *testing.T) {
 		t.Errorf("%v, want: address already in use", err)
 	}
 }
+
+func TestTheCorefileIsFollowed(t *testing.T) {
+	api := clustertest.APIServer(t)
+	stub, _ := start(t, dns.Config{
+		REST: api.RESTConfig(), ListenAddresses: []string{"127.0.0.1:0"}, ClusterDomain: "stub.test", Upstreams: []string{},
+	})
+	c := api.Client()
+	web := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}}
+	web.Spec.ClusterIP = "10.96.7.1"
+	web.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: 80}}
+	if err := c.Create(t.Context(), web); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := start(t, dns.Config{REST: api.RESTConfig(), ListenAddresses: []string{"127.0.0.1:0"}, Upstreams: []string{}})
+	addr := s.Addresses()[0]
+	const outside = "web.default.svc.stub.test."
+	eventually(t, "a stub domain that nobody configured", "REFUSED", func() string { return lookup("", "udp", addr, outside) })
+	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "coredns", Namespace: "kube-system"}}
+	m.Data = map[string]string{"Corefile": `
+stub.test { 
+  forward . ` + stub.Addresses()[0] + `
+}
+. {
+  hosts {
+    192.0.2.7 printer.example.com
+    fallthrough
+  }
+  rewrite name old.example.com web.default.svc.cluster.local
+  kubernetes cluster.local in-addr.arpa ip6.arpa
+  forward . /etc/resolv.conf
+}`}
+	if err := c.Create(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a stub domain", "10.96.7.1", func() string { return lookup("", "udp", addr, outside) })
+	check := func() {
+		t.Helper()
+		for name, want := range map[string]string{
+			"printer.example.com.": "192.0.2.7", "old.example.com.": "10.96.7.1", "web.default.svc.cluster.local.": "10.96.7.1", "other.example.com.": "REFUSED",
+		} {
+			if got := lookup("", "udp", addr, name); got != want {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+		}
+	}
+	check()
+	// One that is wrong leaves the one before in force.
+	m.Data["Corefile"] = ". {\n template IN A\n}"
+	if err := c.Update(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	m.Data["Corefile"] = ". {\n kubernetes cluster.local\n hosts {\n 192.0.2.8 printer.example.com\n }\n}"
+	check()
+	if err := c.Update(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "after a change", "192.0.2.8", func() string { return lookup("", "udp", addr, "printer.example.com.") })
+	if err := c.Delete(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "after its end", "REFUSED", func() string { return lookup("", "udp", addr, "printer.example.com.") })
+}

@@ -26,7 +26,7 @@ func (s *Scheduler) lead(ctx context.Context) error {
 	}
 	// One request that hangs must not cost the lead.
 	short := rest.CopyConfig(s.cfg.REST)
-	short.Timeout = max(s.cfg.RenewDeadline/2, 500*time.Millisecond)
+	short.Timeout = max(s.cfg.RenewDeadline/3, 300*time.Millisecond)
 	leases, err := coordinationv1client.NewForConfig(short)
 	if err != nil {
 		return fmt.Errorf("scheduler: lease client: %w", err)

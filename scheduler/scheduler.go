@@ -40,7 +40,7 @@ type Config struct {
 	// random one when empty.
 	Identity string
 	// LeaseDuration (2 s, whole seconds), RenewDeadline (1.3 s) and RetryPeriod
-	// (0.15 s) decide how soon another takes over from a dead leader: within
+	// (0.1 s) decide how soon another takes over from a dead leader: within
 	// LeaseDuration and 4.4 times RetryPeriod, thus below 3 s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
@@ -145,7 +145,7 @@ func (c *Config) setDefaults() {
 		c.RenewDeadline = 1300 * time.Millisecond
 	}
 	if c.RetryPeriod == 0 {
-		c.RetryPeriod = 150 * time.Millisecond
+		c.RetryPeriod = 100 * time.Millisecond
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

@@ -47,11 +47,11 @@ func checkOperations(e *validate.Errors, r *admissionregistrationv1.RuleWithOper
 			e.Invalid(p, list.shown, "if '*' is present, must not specify other "+list.others)
 		}
 		for i, v := range list.values {
-			switch {
-			case list.field == "operations":
+			switch list.field {
+			case "operations":
 				validate.Enum(e, p.Index(i), r.Operations[i], admissionregistrationv1.OperationAll, admissionregistrationv1.Connect,
 					admissionregistrationv1.Create, admissionregistrationv1.Delete, admissionregistrationv1.Update)
-			case list.field == "apiVersions":
+			case "apiVersions":
 				e.Text(p.Index(i), v)
 			}
 		}

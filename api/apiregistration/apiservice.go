@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	apivalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
@@ -44,7 +43,7 @@ var APIService = api.Of[apiregistrationv1.APIService]{
 			helper.SetAPIServiceCondition(s, helper.NewLocalAvailableAPIServiceCondition())
 		}
 	},
-	NameValidation: apivalidation.ValidatePathSegmentName,
+	NameValidation: validate.PathSegment,
 	Validate:       validateAPIService,
 	Status:         &api.Status[apiregistrationv1.APIService]{Validate: validateStatus},
 
@@ -79,7 +78,7 @@ var APIService = api.Of[apiregistrationv1.APIService]{
 func validateAPIService(s *apiregistrationv1.APIService) field.ErrorList {
 	var e validate.Errors
 	spec, fld := &s.Spec, field.NewPath("spec")
-	if want := spec.Version + "." + spec.Group; s.Name != want && len(apivalidation.IsValidPathSegmentName(s.Name)) == 0 {
+	if want := spec.Version + "." + spec.Group; s.Name != want && len(validate.PathSegment(s.Name, false)) == 0 {
 		e.Invalidf(field.NewPath("metadata", "name"), s.Name, "must be `spec.version+\".\"+spec.group`: %q", want)
 	}
 	switch {

@@ -31,7 +31,27 @@ type lazy struct {
 const readyTimeout = 10 * time.Second
 
 func newLazy(c Config, gr schema.GroupResource, build func(Config) (admission.Interface, error), ops ...admission.Operation) *lazy {
-	return &lazy{operations: ops, presence: c.Presence(gr), plugin: sync.OnceValues(func() (admission.Interface, error) { return build(c) })}
+	return &lazy{operations: ops, presence: c.Presence(gr), plugin: onceBuilt(func() (admission.Interface, error) { return build(c) })}
+}
+
+// onceBuilt keeps what build gives. A failure is not kept: on a machine that is
+// overloaded it may take longer than a request waits, and the next one tries
+// again.
+func onceBuilt(build func() (admission.Interface, error)) func() (admission.Interface, error) {
+	var mu sync.Mutex
+	var built admission.Interface
+	return func() (admission.Interface, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if built != nil {
+			return built, nil
+		}
+		p, err := build()
+		if err == nil {
+			built = p
+		}
+		return p, err
+	}
 }
 
 func (l *lazy) Handles(op admission.Operation) bool {

@@ -295,6 +295,9 @@ func Roles() []*rbacv1.Role {
 	}
 	return []*rbacv1.Role{
 		role("kube-system", "extension-apiserver-authentication-reader", named(on("core", "configmaps", read), "extension-apiserver-authentication")),
+		// Nodes answer DNS by it, and announce load-balancer addresses by leases.
+		role("kube-system", "skiff:dns", named(on("core", "configmaps", read), "coredns")),
+		role("kube-system", "skiff:announcer", on("coordination.k8s.io", "leases", "create get update")),
 		role("kube-system", "system:controller:bootstrap-signer", on("core", "secrets", read)),
 		role("kube-system", "system:controller:token-cleaner", on("core", "secrets", "delete get list watch"), events),
 		role("kube-system", "system::leader-locking-kube-controller-manager", on("core", "configmaps", "watch"), named(on("core", "configmaps", "get update"), "kube-controller-manager")),
@@ -310,6 +313,8 @@ func RoleBindings() []*rbacv1.RoleBinding {
 	}
 	return []*rbacv1.RoleBinding{
 		bind("kube-system", "extension-apiserver-authentication-reader", userSubject("system:kube-controller-manager"), userSubject("system:kube-scheduler")),
+		bind("kube-system", "skiff:dns", userSubject("system:coredns"), account("coredns"), groupSubject("system:nodes")),
+		bind("kube-system", "skiff:announcer", userSubject("system:kube-proxy"), account("kube-proxy"), groupSubject("system:nodes")),
 		bind("kube-system", "system:controller:bootstrap-signer", account("bootstrap-signer")),
 		bind("kube-system", "system:controller:token-cleaner", account("token-cleaner")),
 		bind("kube-system", "system::leader-locking-kube-controller-manager", userSubject("system:kube-controller-manager"), account("kube-controller-manager")),

@@ -21,9 +21,11 @@ const (
 	// dialTimeout is how long a server may take for TCP and TLS: one that is
 	// stopped accepts connections and says nothing.
 	dialTimeout = time.Second
+	// headStart is how long a server has before the next one is tried beside it.
+	headStart = 200 * time.Millisecond
 	// silent is after how long without a byte a server is asked for a sign of
 	// life, and how long that may take.
-	silent, patience = 500 * time.Millisecond, time.Second
+	silent, patience = 500 * time.Millisecond, 750 * time.Millisecond
 	// checkEvery is how often a server that answers is asked whether it is
 	// ready: one that is cut off from the others is not.
 	checkEvery, checkTimeout = 2 * time.Second, 2 * time.Second
@@ -85,21 +87,55 @@ func (b *Balancer) RESTConfig(bearer string) *restclient.Config {
 	return &restclient.Config{Host: "https://" + serverName, Transport: b.transport, BearerToken: bearer, QPS: -1}
 }
 
-// dial connects to the server in use, or to the next that answers.
+// attempt is how a connection to a server went.
+type attempt struct {
+	server string
+	conn   net.Conn
+	err    error
+}
+
+// dial connects to the server in use, or to the next that answers: each has a
+// head start on the one after it, or until it has failed.
 func (b *Balancer) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	servers := b.Servers()
+	attempts := make(chan attempt, len(servers))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var errs []error
-	for _, s := range b.Servers() {
-		c, err := b.connect(ctx, network, s)
-		if err == nil {
-			b.use(s)
-			return c, nil
+	var next <-chan time.Time
+	for begun := 0; ; {
+		if begun < len(servers) && (begun == len(errs) || next == nil) {
+			s := servers[begun]
+			go func() {
+				c, err := b.connect(ctx, network, s)
+				attempts <- attempt{s, c, err}
+			}()
+			begun++
+			next = time.After(headStart)
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", s, err))
-		if ctx.Err() != nil {
-			break
+		select {
+		case a := <-attempts:
+			if a.err == nil {
+				b.use(a.server)
+				go closeOthers(attempts, begun-len(errs)-1)
+				return a.conn, nil
+			}
+			if errs = append(errs, fmt.Errorf("%s: %w", a.server, a.err)); len(errs) == len(servers) {
+				return nil, errors.Join(errs...)
+			}
+		case <-next:
+			next = nil
 		}
 	}
-	return nil, errors.Join(errs...)
+}
+
+// closeOthers closes connections that came too late.
+func closeOthers(attempts <-chan attempt, n int) {
+	for range n {
+		if a := <-attempts; a.conn != nil {
+			_ = a.conn.Close()
+		}
+	}
 }
 
 func (b *Balancer) connect(ctx context.Context, network, server string) (net.Conn, error) {

@@ -62,7 +62,7 @@ func leaderFlags(f *pflag.FlagSet, cfg *cluster.Config) {
 	}{
 		{"leader-elect-lease-duration", "how long others wait for a silent leader, in whole seconds (default 2s)", &cfg.Controllers.LeaseDuration, &cfg.Scheduler.LeaseDuration},
 		{"leader-elect-renew-deadline", "how long a leader goes on that can't renew (default 1.3s)", &cfg.Controllers.RenewDeadline, &cfg.Scheduler.RenewDeadline},
-		{"leader-elect-retry-period", "time between tries (default 150ms)", &cfg.Controllers.RetryPeriod, &cfg.Scheduler.RetryPeriod},
+		{"leader-elect-retry-period", "time between tries (default 100ms)", &cfg.Controllers.RetryPeriod, &cfg.Scheduler.RetryPeriod},
 	} {
 		f.Var(both{flag.controller, flag.scheduler}, flag.name, flag.usage)
 	}

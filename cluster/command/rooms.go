@@ -54,7 +54,7 @@ which is the default, they wait while others lead and take over when those end.`
 	f.DurationVar(&cfg.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
 	f.DurationVar(&cfg.LeaseDuration, "leader-elect-lease-duration", 0, "how long others wait for a silent leader (default 2s)")
 	f.DurationVar(&cfg.RenewDeadline, "leader-elect-renew-deadline", 0, "how long a leader goes on that can't renew (default 1.3s)")
-	f.DurationVar(&cfg.RetryPeriod, "leader-elect-retry-period", 0, "time between tries (default 150ms)")
+	f.DurationVar(&cfg.RetryPeriod, "leader-elect-retry-period", 0, "time between tries (default 100ms)")
 	f.StringVar(&cfg.HealthBindAddress, "health-bind-address", "", "serve /healthz, /livez and /readyz here")
 	f.StringVar(&cfg.MetricsBindAddress, "metrics-bind-address", "", "serve /metrics here")
 	signingCert := f.String("cluster-signing-cert-file", "", "certificate of the CA, PEM, that signs certificate requests")

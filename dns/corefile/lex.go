@@ -99,12 +99,15 @@ func group(tokens []token, depth int) (list []directive, rest []token, err error
 			return nil, nil, d.errorf("unexpected {")
 		}
 		tokens = tokens[1:]
-		for len(tokens) > 0 && tokens[0].line == d.line && !tokens[0].is("{") && !tokens[0].is("}") {
-			d.args = append(d.args, tokens[0])
-			tokens = tokens[1:]
-			if depth == 0 && len(d.args) > 0 && strings.HasSuffix(d.args[len(d.args)-1].text, ",") && len(tokens) > 0 {
-				d.line = tokens[0].line // zones may go on in the next line after a comma
+		for last := d.token; len(tokens) > 0 && !tokens[0].is("{") && !tokens[0].is("}"); tokens = tokens[1:] {
+			if depth == 0 && strings.HasSuffix(last.text, ",") {
+				d.line = tokens[0].line // zones go on in the next line after a comma
 			}
+			if tokens[0].line != d.line {
+				break
+			}
+			last = tokens[0]
+			d.args = append(d.args, last)
 		}
 		if len(tokens) > 0 && tokens[0].is("{") && tokens[0].line == d.line {
 			if depth == maxDepth {

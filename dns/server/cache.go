@@ -5,19 +5,17 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/skiffcluster/skiff/dns/corefile"
 )
 
-const (
-	// maxTTL is how many seconds an upstream answer is kept at most: kubeadm's
-	// setting of CoreDNS, since pods expect changes to be seen soon.
-	maxTTL = 30
-	// maxEntries bounds the cache: CoreDNS's capacity.
-	maxEntries = 9984
-)
+// maxEntries bounds the cache: CoreDNS's capacity.
+const maxEntries = 9984
 
 // cache keeps upstream answers. It is safe for concurrent use.
 type cache struct {
 	now     func() time.Time
+	most    corefile.Cache // for how many seconds answers are kept at most
 	mu      sync.Mutex
 	entries map[cacheKey]cacheEntry
 }
@@ -34,8 +32,8 @@ type cacheEntry struct {
 	ttl    uint32
 }
 
-func newCache(now func() time.Time) *cache {
-	return &cache{now: now, entries: map[cacheKey]cacheEntry{}}
+func newCache(now func() time.Time, most corefile.Cache) *cache {
+	return &cache{now: now, most: most, entries: map[cacheKey]cacheEntry{}}
 }
 
 func keyOf(req *dns.Msg) cacheKey {
@@ -72,7 +70,7 @@ func (c *cache) get(req *dns.Msg) *dns.Msg {
 
 // put keeps a copy of the answer if it may be kept.
 func (c *cache) put(req, answer *dns.Msg) {
-	ttl := keepTime(answer)
+	ttl := keepTime(answer, c.most)
 	if ttl == 0 {
 		return
 	}
@@ -102,11 +100,14 @@ func (c *cache) evict() {
 
 // keepTime returns for how many seconds an answer may be kept (RFC 2181 and
 // 2308): the least TTL, of the SOA when there is no answer; 0 is not at all.
-func keepTime(m *dns.Msg) uint32 {
+func keepTime(m *dns.Msg, most corefile.Cache) uint32 {
 	if m.Truncated || (m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError) {
 		return 0
 	}
-	ttl, found := uint32(maxTTL), false
+	ttl, found := most.Success, false
+	if m.Rcode == dns.RcodeNameError || len(m.Answer) == 0 {
+		ttl = most.Denial
+	}
 	for _, rr := range m.Answer {
 		ttl, found = min(ttl, rr.Header().Ttl), true
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/skiffcluster/skiff/dns/corefile"
 )
 
 func answerWith(name string, ttl uint32) (req, answer *dns.Msg) {
@@ -18,7 +20,7 @@ func answerWith(name string, ttl uint32) (req, answer *dns.Msg) {
 
 func TestKeptAnswersAge(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	c := newCache(func() time.Time { return now })
+	c := newCache(func() time.Time { return now }, corefile.Cache{Success: 30, Denial: 30})
 	req, answer := answerWith("www.example.com.", 20)
 	c.put(req, answer)
 	for _, step := range []struct {
@@ -47,7 +49,7 @@ func TestWhatIsNotKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			req, answer := answerWith("www.example.com.", 20)
 			change(answer)
-			c := newCache(time.Now)
+			c := newCache(time.Now, corefile.Cache{Success: 30, Denial: 30})
 			c.put(req, answer)
 			if c.get(req) != nil {
 				t.Error("it was kept")
@@ -57,7 +59,7 @@ func TestWhatIsNotKept(t *testing.T) {
 }
 
 func TestTheCacheIsBounded(t *testing.T) {
-	c := newCache(time.Now)
+	c := newCache(time.Now, corefile.Cache{Success: 30, Denial: 30})
 	for i := range maxEntries + 100 {
 		c.put(answerWith(fmt.Sprintf("n%d.example.com.", i), 20))
 	}

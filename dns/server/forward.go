@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,14 +14,13 @@ import (
 	"github.com/miekg/dns"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/dns/corefile"
 	"github.com/skiffcluster/skiff/internal/netns"
 )
 
 const (
 	// tryTime is how long one upstream server may take: CoreDNS's.
 	tryTime = 2 * time.Second
-	// maxAsking limits the queries under way upstream: kubeadm's setting.
-	maxAsking = 1000
 	// sickTime is for how long a server that failed is asked last.
 	sickTime = 5 * time.Second
 )
@@ -32,12 +30,16 @@ var (
 	errBusy       = errors.New("too many queries are under way")
 )
 
-// Forwarder asks upstream servers. Make it with NewForwarder.
+// Forwarder asks upstream servers.
 type Forwarder struct {
 	netNS    string
 	upstream []*upstream
 	cache    *cache
-	asking   chan struct{}
+	policy   string
+	network  string        // udp, or tcp for all
+	asking   chan struct{} // bounds the queries under way; nil is no bound
+	turn     atomic.Uint64 // of policy round_robin
+	metrics  *Metrics
 
 	mu     sync.Mutex
 	probes map[string]*upstream // names that only we ask for → whom we asked
@@ -50,10 +52,16 @@ type upstream struct {
 	looped atomic.Bool  // it asks us
 }
 
-// NewForwarder returns a Forwarder that asks the servers (address:port) from
+// newForwarder returns a Forwarder that asks the servers (address:port) from
 // the network namespace at path; empty is the process's own.
-func NewForwarder(netNS string, servers []string) *Forwarder {
-	f := &Forwarder{netNS: netNS, cache: newCache(time.Now), asking: make(chan struct{}, maxAsking), probes: map[string]*upstream{}}
+func newForwarder(netNS string, cfg *corefile.Forward, servers []string, kept *cache, metrics *Metrics) *Forwarder {
+	f := &Forwarder{netNS: netNS, cache: kept, policy: cfg.Policy, network: "udp", metrics: metrics, probes: map[string]*upstream{}}
+	if cfg.ForceTCP {
+		f.network = "tcp"
+	}
+	if cfg.MaxConcurrent > 0 {
+		f.asking = make(chan struct{}, cfg.MaxConcurrent)
+	}
 	for _, s := range servers {
 		f.upstream = append(f.upstream, &upstream{addr: s})
 	}
@@ -64,17 +72,22 @@ func NewForwarder(netNS string, servers []string) *Forwarder {
 // the caller's to change; its id is not the query's.
 func (f *Forwarder) Ask(ctx context.Context, req *dns.Msg) (*dns.Msg, error) {
 	if answer := f.cache.get(req); answer != nil {
+		f.metrics.hit(answer)
 		return answer, nil
 	}
+	f.metrics.miss()
 	order := f.order()
 	if len(order) == 0 {
 		return nil, errNoUpstream
 	}
-	select {
-	case f.asking <- struct{}{}:
-		defer func() { <-f.asking }()
-	default:
-		return nil, errBusy
+	if f.asking != nil {
+		select {
+		case f.asking <- struct{}{}:
+			defer func() { <-f.asking }()
+		default:
+			f.metrics.rejected()
+			return nil, errBusy
+		}
 	}
 	query := req.Copy()
 	dropOPT(query)
@@ -83,7 +96,9 @@ func (f *Forwarder) Ask(ctx context.Context, req *dns.Msg) (*dns.Msg, error) {
 	query.RecursionDesired = true
 	var errs []error
 	for _, u := range order {
+		began := time.Now()
 		answer, err := f.exchange(ctx, u, query)
+		f.metrics.asked(u.addr, answer, time.Since(began))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("ask %s: %w", u.addr, err))
 			u.sick.Store(time.Now().Add(sickTime).UnixNano())
@@ -100,11 +115,12 @@ func (f *Forwarder) Ask(ctx context.Context, req *dns.Msg) (*dns.Msg, error) {
 	return nil, errors.Join(errs...)
 }
 
-// order returns the servers as they are to be asked: well ones first, else at random.
+// order returns the servers as they are to be asked: well ones first, else by
+// the policy.
 func (f *Forwarder) order() []*upstream {
 	var well, sick []*upstream
 	now := time.Now().UnixNano()
-	for _, i := range rand.Perm(len(f.upstream)) {
+	for _, i := range f.places() {
 		switch u := f.upstream[i]; {
 		case u.looped.Load():
 		case u.sick.Load() > now:
@@ -116,11 +132,27 @@ func (f *Forwarder) order() []*upstream {
 	return append(well, sick...)
 }
 
+func (f *Forwarder) places() []int {
+	n := len(f.upstream)
+	if f.policy == "random" {
+		return rand.Perm(n)
+	}
+	first := 0
+	if f.policy == "round_robin" && n > 0 {
+		first = int((f.turn.Add(1) - 1) % uint64(n))
+	}
+	out := make([]int, n)
+	for i := range out {
+		out[i] = (first + i) % n
+	}
+	return out
+}
+
 // exchange asks by UDP, and by TCP when the answer does not fit.
 func (f *Forwarder) exchange(ctx context.Context, u *upstream, query *dns.Msg) (*dns.Msg, error) {
 	query.Id = dns.Id()
-	answer, err := f.exchangeBy(ctx, "udp", u, query)
-	if err == nil && answer.Truncated {
+	answer, err := f.exchangeBy(ctx, f.network, u, query)
+	if err == nil && answer.Truncated && f.network == "udp" {
 		if whole, err := f.exchangeBy(ctx, "tcp", u, query); err == nil {
 			return whole, nil
 		}
@@ -157,9 +189,9 @@ func sameQuestion(a, b dns.Question) bool {
 	return a.Qtype == b.Qtype && a.Qclass == b.Qclass && dns.CanonicalName(a.Name) == dns.CanonicalName(b.Name)
 }
 
-// FindLoops asks each upstream server for a name that nobody else asks for. If
+// findLoops asks each upstream server for a name that nobody else asks for. If
 // the query comes back to us, the server forwards to us: it is not asked any more.
-func (f *Forwarder) FindLoops(ctx context.Context) {
+func (f *Forwarder) findLoops(ctx context.Context) {
 	for _, u := range f.upstream {
 		name := strconv.FormatUint(rand.Uint64(), 10) + "." + strconv.FormatUint(rand.Uint64(), 10) + "."
 		f.mu.Lock()
@@ -177,9 +209,6 @@ func (f *Forwarder) FindLoops(ctx context.Context) {
 
 // probed tells whether the question is a probe that came back.
 func (f *Forwarder) probed(q dns.Question) bool {
-	if q.Qtype != dns.TypeHINFO {
-		return false
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u := f.probes[q.Name]
@@ -187,13 +216,4 @@ func (f *Forwarder) probed(q dns.Question) bool {
 		u.looped.Store(true)
 	}
 	return u != nil
-}
-
-// Servers returns the upstream servers' addresses.
-func (f *Forwarder) Servers() []string {
-	var out []string
-	for _, u := range f.upstream {
-		out = append(out, u.addr)
-	}
-	return slices.Clip(out)
 }

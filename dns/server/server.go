@@ -5,11 +5,13 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/dns/corefile"
 	"github.com/skiffcluster/skiff/dns/records"
 )
 
@@ -26,8 +28,7 @@ const (
 
 // Server answers queries. All fields are set before the first query.
 type Server struct {
-	Zone    *records.Zone
-	Forward *Forwarder
+	Zone *records.Zone
 	// Synced tells whether Zone is complete. Until then, cluster names are
 	// answered with SERVFAIL, since a wrong NXDOMAIN would be remembered.
 	Synced func() bool
@@ -35,9 +36,14 @@ type Server struct {
 	Context context.Context //nolint:containedctx // dns.Handler has no context parameter
 	// Metrics, if set, is told of each answer.
 	Metrics *Metrics
+
+	routes atomic.Pointer[Routes]
 }
 
 var _ dns.Handler = (*Server)(nil)
+
+// Use answers by these Routes from now on.
+func (s *Server) Use(r *Routes) { s.routes.Store(r) }
 
 // ServeDNS implements dns.Handler.
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
@@ -53,79 +59,158 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	if err := w.WriteMsg(reply); err != nil {
 		klog.FromContext(s.Context).V(2).Info("Answer was not sent", "client", w.RemoteAddr(), "err", err)
 	}
-	s.Metrics.observe(reply, time.Since(began))
+	b, zone := s.blockOf(req)
+	took := time.Since(began)
+	s.Metrics.observe(req, reply, zone, udp, w.RemoteAddr(), took)
+	if b != nil && b.Log {
+		klog.FromContext(s.Context).Info("Answered", "client", w.RemoteAddr(), "name", req.Question[0].Name,
+			"type", dns.TypeToString[req.Question[0].Qtype], "rcode", dns.RcodeToString[reply.Rcode], "took", took)
+	}
+}
+
+func (s *Server) blockOf(req *dns.Msg) (*corefile.Block, string) {
+	if len(req.Question) != 1 {
+		return nil, zoneOf(nil, "")
+	}
+	name := dns.CanonicalName(req.Question[0].Name)
+	b := s.routes.Load().config.Match(name)
+	return b, zoneOf(b, name)
 }
 
 // Reply returns the answer to a query, whatever its size.
 func (s *Server) Reply(ctx context.Context, req *dns.Msg) *dns.Msg {
-	reply := new(dns.Msg).SetReply(req)
-	fail := func(rcode int) *dns.Msg {
-		reply.Rcode = rcode
-		return reply
-	}
 	switch {
 	case req.Opcode != dns.OpcodeQuery:
-		return fail(dns.RcodeNotImplemented)
+		return failure(req, dns.RcodeNotImplemented)
 	case len(req.Question) != 1:
-		return fail(dns.RcodeFormatError)
+		return failure(req, dns.RcodeFormatError)
 	case req.IsEdns0() != nil && req.IsEdns0().Version() != 0:
-		return fail(dns.RcodeBadVers)
+		return failure(req, dns.RcodeBadVers)
 	}
+	q, routes := req.Question[0], s.routes.Load()
+	if q.Qclass != dns.ClassINET || q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR || routes.probed(q) {
+		return failure(req, dns.RcodeRefused)
+	}
+	return s.resolve(ctx, routes, req, 0)
+}
+
+func failure(req *dns.Msg, rcode int) *dns.Msg { return new(dns.Msg).SetRcode(req, rcode) }
+
+// resolve finds the answer by the block that the name belongs to; depth counts
+// the aliases that led here.
+func (s *Server) resolve(ctx context.Context, routes *Routes, req *dns.Msg, depth int) *dns.Msg {
+	asked := dns.CanonicalName(req.Question[0].Name)
+	b := routes.config.Match(asked)
+	if b == nil {
+		return failure(req, dns.RcodeRefused)
+	}
+	name := asked
+	for i := range b.Rewrites {
+		to, ok := b.Rewrites[i].Apply(name)
+		if !ok {
+			continue
+		}
+		name = to
+		if !b.Rewrites[i].Continue {
+			break
+		}
+	}
+	if name == asked {
+		return s.answer(ctx, routes, b, req, depth)
+	}
+	if _, ok := dns.IsDomainName(name); !ok {
+		return failure(req, dns.RcodeServerFailure)
+	}
+	changed := req.Copy()
+	changed.Question[0].Name = name
+	reply := s.answer(ctx, routes, b, changed, depth)
+	reply.Question = req.Question
+	for _, section := range [][]dns.RR{reply.Answer, reply.Ns, reply.Extra} {
+		for _, rr := range section {
+			if h := rr.Header(); dns.CanonicalName(h.Name) == name {
+				h.Name = req.Question[0].Name
+			}
+		}
+	}
+	return reply
+}
+
+// answer asks the block's plugins in CoreDNS's order.
+func (s *Server) answer(ctx context.Context, routes *Routes, b *corefile.Block, req *dns.Msg, depth int) *dns.Msg {
 	q := req.Question[0]
-	if q.Qclass != dns.ClassINET || q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR || s.Forward.probed(q) {
-		return fail(dns.RcodeRefused)
+	name := dns.CanonicalName(q.Name)
+	if b.Hosts != nil {
+		if reply := answerHosts(b.Hosts, req); reply != nil {
+			return reply
+		}
 	}
-	if dns.IsSubDomain(s.Zone.Domain(), dns.CanonicalName(q.Name)) && !s.Synced() {
-		return fail(dns.RcodeServerFailure)
+	if k := b.Kubernetes; k != nil && inAny(k.Zones, name) {
+		if reply := s.answerCluster(ctx, routes, k, req, depth); reply != nil {
+			return reply
+		}
+	}
+	f := routes.forwarder(b, name)
+	if f == nil {
+		return failure(req, dns.RcodeRefused)
+	}
+	answer, err := f.Ask(ctx, req)
+	switch {
+	case err == nil:
+		return answer
+	case errors.Is(err, errNoUpstream), errors.Is(err, errBusy):
+		return failure(req, dns.RcodeRefused)
+	}
+	klog.FromContext(s.Context).V(2).Info("No upstream answered", "name", q.Name, "err", err)
+	return failure(req, dns.RcodeServerFailure)
+}
+
+// answerCluster answers for the cluster; nil when it is none of its names.
+func (s *Server) answerCluster(ctx context.Context, routes *Routes, k *corefile.Kubernetes, req *dns.Msg, depth int) *dns.Msg {
+	q := req.Question[0]
+	name := dns.CanonicalName(q.Name)
+	if dns.IsSubDomain(s.Zone.Domain(), name) && !s.Synced() {
+		return failure(req, dns.RcodeServerFailure)
 	}
 	r := s.Zone.Answer(q)
 	if !r.Ours {
-		return s.forward(ctx, req, fail)
+		return nil
 	}
+	if k.PodsDisabled && dns.IsSubDomain("pod."+s.Zone.Domain(), name) {
+		r.Rcode, r.Answer = dns.RcodeNameError, nil
+	}
+	reply := new(dns.Msg).SetReply(req)
 	reply.Authoritative = true
 	reply.Rcode, reply.Answer, reply.Ns, reply.Extra = r.Rcode, r.Answer, r.Authority, r.Extra
-	s.follow(ctx, reply, q, r.Follow)
+	if k.TTL != records.TTL {
+		for _, section := range [][]dns.RR{reply.Answer, reply.Ns, reply.Extra} {
+			for _, rr := range section {
+				rr.Header().Ttl = k.TTL
+			}
+		}
+	}
+	if r.Follow != "" && depth < maxAliases {
+		s.follow(ctx, routes, reply, dns.Question{Name: r.Follow, Qtype: q.Qtype, Qclass: q.Qclass}, depth)
+	}
 	// Clients mostly take the first: give each its turn.
 	shuffle(reply.Answer)
 	return reply
 }
 
-func (s *Server) forward(ctx context.Context, req *dns.Msg, fail func(int) *dns.Msg) *dns.Msg {
-	answer, err := s.Forward.Ask(ctx, req)
-	switch {
-	case err == nil:
-		return answer
-	case errors.Is(err, errNoUpstream), errors.Is(err, errBusy):
-		return fail(dns.RcodeRefused)
-	}
-	klog.FromContext(s.Context).V(2).Info("No upstream answered", "name", req.Question[0].Name, "err", err)
-	return fail(dns.RcodeServerFailure)
-}
-
 // follow adds what an alias leads to. Without it the client has the alias at
 // least and asks again.
-func (s *Server) follow(ctx context.Context, reply *dns.Msg, q dns.Question, target string) {
-	for n := 0; target != "" && n < maxAliases; n++ {
-		next := dns.Question{Name: target, Qtype: q.Qtype, Qclass: q.Qclass}
-		r := s.Zone.Answer(next)
-		if !r.Ours {
-			ask := new(dns.Msg).SetQuestion(target, q.Qtype)
-			if answer, err := s.Forward.Ask(ctx, ask); err == nil {
-				reply.Answer = append(reply.Answer, answer.Answer...)
-				reply.Rcode = answer.Rcode
-				if len(answer.Answer) == 0 {
-					reply.Ns = answer.Ns
-				}
-			} else if !errors.Is(err, errNoUpstream) {
-				reply.Rcode = dns.RcodeServerFailure
-			}
-			return
-		}
-		reply.Rcode = r.Rcode
-		reply.Answer = append(reply.Answer, r.Answer...)
-		reply.Extra = append(reply.Extra, r.Extra...)
-		target = r.Follow
+func (s *Server) follow(ctx context.Context, routes *Routes, reply *dns.Msg, q dns.Question, depth int) {
+	ask := new(dns.Msg).SetQuestion(q.Name, q.Qtype)
+	next := s.resolve(ctx, routes, ask, depth+1)
+	if next.Rcode == dns.RcodeRefused {
+		return // nobody is configured to know
 	}
+	reply.Rcode = next.Rcode
+	reply.Answer = append(reply.Answer, next.Answer...)
+	if len(next.Answer) == 0 {
+		reply.Ns = next.Ns
+	}
+	dropOPT(next)
+	reply.Extra = append(reply.Extra, next.Extra...)
 }
 
 // finish makes the reply one to req that fits what the client takes.

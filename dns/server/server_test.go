@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,10 +13,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/skiffcluster/skiff/dns/corefile"
 	"github.com/skiffcluster/skiff/dns/records"
 	"github.com/skiffcluster/skiff/dns/server"
 )
@@ -91,6 +94,28 @@ func newUpstream(t *testing.T, ip string) *upstream {
 	return u
 }
 
+// plain is a Corefile that forwards to these servers.
+func plain(upstreams ...string) string {
+	text := ". {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n ttl 30\n }\n cache 30\n"
+	if len(upstreams) > 0 {
+		text += " forward . " + strings.Join(upstreams, " ") + "\n"
+	}
+	return text + "}"
+}
+
+func routes(t testing.TB, text string) *server.Routes {
+	t.Helper()
+	c, err := corefile.Parse(text, "cluster.local", func(string) ([]byte, error) { return nil, os.ErrNotExist })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := server.NewRoutes(c, "", server.NewMetrics(prometheus.NewRegistry()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // newServer serves a zone with some services, forwarding to these servers.
 func newServer(t *testing.T, synced bool, upstreams ...string) string {
 	t.Helper()
@@ -114,8 +139,9 @@ func newServer(t *testing.T, synced bool, upstreams ...string) string {
 	z.SetSlice(eps)
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	f := server.NewForwarder("", upstreams)
-	addr := start(t, &server.Server{Zone: z, Forward: f, Synced: func() bool { return synced }, Context: ctx})
+	h := &server.Server{Zone: z, Synced: func() bool { return synced }, Context: ctx}
+	h.Use(routes(t, plain(upstreams...)))
+	addr := start(t, h)
 	return addr
 }
 
@@ -309,8 +335,10 @@ func TestAnUpstreamThatAsksUsIsNotUsed(t *testing.T) {
 		_ = w.WriteMsg(answer)
 	}))
 	up := newUpstream(t, "192.0.2.1")
-	f := server.NewForwarder("", []string{circle, up.addr})
-	us.Store(start(t, &server.Server{Zone: z, Forward: f, Synced: func() bool { return true }, Context: t.Context()}))
+	f := routes(t, plain(circle, up.addr))
+	h := &server.Server{Zone: z, Synced: func() bool { return true }, Context: t.Context()}
+	h.Use(f)
+	us.Store(start(t, h))
 	f.FindLoops(t.Context())
 	before := queries.Load()
 	for i := range 10 {

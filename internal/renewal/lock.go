@@ -9,7 +9,7 @@ import (
 )
 
 // tries is at how many of its tries a holder writes once.
-const tries = 4
+const tries = 6
 
 // Every is how often a holder writes, given an elector's figures: seldom enough
 // to be cheap, and often enough that a holder has given up before the lease is

@@ -30,7 +30,7 @@ func TestEvery(t *testing.T) {
 		name                         string
 		lease, deadline, retry, want time.Duration
 	}{
-		{"ours", 2000, 1300, 150, 600},
+		{"ours", 2000, 1300, 100, 600},
 		{"upstream's, whose lease would end before", 15000, 10000, 2000, 5000},
 	} {
 		if got := renewal.Every(c.lease, c.deadline, c.retry); got != c.want {

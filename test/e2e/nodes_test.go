@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -184,14 +185,23 @@ func policiesHold(t *testing.T, k *kubectl) {
 	servers, clients := k.spread(t, "server"), k.spread(t, "client")
 	reach := func(what string, wanted bool) {
 		t.Helper()
-		for _, from := range clients {
-			for _, to := range servers {
-				eventually(t, fmt.Sprintf("%s: %s on %s reaches %s on %s: %v", what, from.Name, from.Spec.NodeName, to.Name, to.Spec.NodeName, wanted), func() (bool, string) {
-					out, err := k.try("exec", from.Name, "--", "wget", "-T", "1", "http://"+net.JoinHostPort(to.Status.PodIP, "8080")+"/")
-					return (err == nil) == wanted, fmt.Sprint(err, out)
-				})
+		eventually(t, fmt.Sprintf("%s: every client reaches every server: %v", what, wanted), func() (bool, string) {
+			// All at once: what is denied is waited for in vain.
+			var seen [3][3]string
+			var group sync.WaitGroup
+			for i, from := range clients {
+				for j, to := range servers {
+					group.Go(func() {
+						out, err := k.try("exec", from.Name, "--", "wget", "http://"+net.JoinHostPort(to.Status.PodIP, "8080")+"/")
+						if (err == nil) != wanted {
+							seen[i][j] = fmt.Sprintf("%s on %s to %s on %s: %v %s\n", from.Name, from.Spec.NodeName, to.Name, to.Spec.NodeName, err, out)
+						}
+					})
+				}
 			}
-		}
+			group.Wait()
+			return seen == [3][3]string{}, fmt.Sprint(seen)
+		})
 	}
 	reach("without policies", true)
 	k.apply(t, `
@@ -218,7 +228,7 @@ spec:
 	reach("allowed by label and named port", true)
 	k.run(t, "label", "pod", clients[0].Name, "app-", "--overwrite")
 	eventually(t, "a pod that has lost the label is denied", func() (bool, string) {
-		out, err := k.try("exec", clients[0].Name, "--", "wget", "-T", "1", "http://"+net.JoinHostPort(servers[1].Status.PodIP, "8080")+"/")
+		out, err := k.try("exec", clients[0].Name, "--", "wget", "http://"+net.JoinHostPort(servers[1].Status.PodIP, "8080")+"/")
 		return err != nil, out
 	})
 	k.run(t, "delete", "networkpolicy", "deny", "allow")
