@@ -15,6 +15,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -118,12 +120,8 @@ func (a *Agent) join(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	version := a.cfg.Node.Version
-	if version == "" {
-		version = apiserver.Version
-	}
 	p, err := anyOf(a.cfg.Servers, a.cfg.Token, func(p *pinned) error {
-		return p.do(ctx, http.MethodGet, ClusterPath+"?version="+url.QueryEscape(version), nil, &a.known.clusterAnswer)
+		return p.do(ctx, http.MethodGet, ClusterPath+"?version="+url.QueryEscape(a.version()), nil, &a.known.clusterAnswer)
 	})
 	if err != nil {
 		return fmt.Errorf("join the cluster: %w", err)
@@ -133,6 +131,27 @@ func (a *Agent) join(ctx context.Context) error {
 		return fmt.Errorf("the cluster's CA: %w", err)
 	}
 	return a.remember(a.cfg.Servers)
+}
+
+// version is Kubernetes' that the node behaves as.
+func (a *Agent) version() string {
+	if v := a.cfg.Node.Version; v != "" {
+		return v
+	}
+	return apiserver.Version
+}
+
+// fits asks whether the cluster still takes a node of this version: either may
+// have been upgraded. Without an answer the node goes on: its pods run.
+func (a *Agent) fits(ctx context.Context, own kubernetes.Interface) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	code := 0
+	raw, err := own.Discovery().RESTClient().Get().AbsPath(ClusterPath).Param("version", a.version()).Do(ctx).StatusCode(&code).Raw()
+	if err != nil && code == http.StatusBadRequest {
+		return errors.New(strings.TrimSpace(string(raw)))
+	}
+	return nil
 }
 
 func (a *Agent) remember(servers []string) error {
@@ -209,8 +228,13 @@ func (a *Agent) ask(ctx context.Context) error {
 	if err := a.haveCertificate(ctx); err != nil {
 		return err
 	}
+	if err := a.fits(ctx, own); err != nil {
+		return err
+	}
 	return a.run(ctx, "masters", background{func(ctx context.Context) error {
-		go a.servers.Run(ctx)
+		var group sync.WaitGroup
+		defer group.Wait()
+		group.Go(func() { a.servers.Run(ctx) })
 		return a.servers.Follow(ctx, own, tell)
 	}})
 }

@@ -14,6 +14,10 @@
 //   - nodeagent: pods on a node become containers
 //   - proxier and dns: a service's address and name lead to its pods
 //
+// What a cluster begins with is in [Config]: CRDs, Manifests, Objects, Webhooks
+// (content.go). Clients of other processes get in by [Cluster.Kubeconfig]
+// (socket.go).
+//
 // Each room has a small Config, nested in [Config], and one lifecycle
 // ([component]): New, Run until the context ends, Ready.
 //

@@ -45,6 +45,7 @@ type hostedNode struct {
 	LeasePeriod, SyncPeriod     time.Duration     `json:",omitempty"`
 	CNIConfDir, CNIBinDir       string            `json:",omitempty"`
 	ProxyMode                   proxier.Mode      `json:",omitempty"`
+	LoadBalancerPool            string            `json:",omitempty"`
 	IPVSScheduler               string            `json:",omitempty"`
 	HealthzAddress, MetricsAddr string            `json:",omitempty"`
 }
@@ -126,7 +127,7 @@ func (n *hostedNode) worker() (Worker, error) {
 	}
 	w := Worker{
 		Agent:   n.agent(),
-		Proxier: proxier.Config{REST: configs["kube-proxy"], ClusterCIDR: n.ClusterCIDR, Mode: n.ProxyMode, IPVSScheduler: n.IPVSScheduler, HealthzBindAddress: n.HealthzAddress, MetricsBindAddress: n.MetricsAddr},
+		Proxier: proxier.Config{REST: configs["kube-proxy"], ClusterCIDR: n.ClusterCIDR, Mode: n.ProxyMode, IPVSScheduler: n.IPVSScheduler, LoadBalancerPool: n.LoadBalancerPool, HealthzBindAddress: n.HealthzAddress, MetricsBindAddress: n.MetricsAddr},
 		DNS:     configs["coredns"], DNSAddress: n.DNSAddress,
 	}
 	w.Agent.REST, w.Agent.ClientCA = configs["kubelet"], ca
@@ -226,7 +227,7 @@ func (c *Cluster) startHosted(ctx context.Context, n Node, plan *hostsPlan) erro
 		Name: n.NodeName, Dir: c.dir("nodes", n.NodeName), Address: h.Address.String(), CgroupRoot: hostCgroup(plan.ID, n.NodeName), BinDir: n.BinDir,
 		ClusterDomain: c.config.ClusterDomain, ClusterCIDR: c.config.ClusterCIDR, DNSAddress: dns, Labels: n.Labels, Taints: n.Taints,
 		MaxPods: n.MaxPods, LeasePeriod: n.LeasePeriod, SyncPeriod: n.SyncPeriod, CNIConfDir: n.CNIConfDir, CNIBinDir: n.CNIBinDir,
-		ProxyMode: n.Proxier.Mode, IPVSScheduler: n.Proxier.IPVSScheduler, HealthzAddress: n.Proxier.HealthzBindAddress, MetricsAddr: n.Proxier.MetricsBindAddress,
+		ProxyMode: n.Proxier.Mode, IPVSScheduler: n.Proxier.IPVSScheduler, LoadBalancerPool: n.Proxier.LoadBalancerPool, HealthzAddress: n.Proxier.HealthzBindAddress, MetricsAddr: n.Proxier.MetricsBindAddress,
 	}
 	if err := c.writeHosted(&cfg, machine(plan.Networks[h.Network])); err != nil {
 		return fmt.Errorf("node %s: %w", n.NodeName, err)

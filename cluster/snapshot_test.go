@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -58,6 +59,43 @@ func TestASnapshotBringsTheClusterBack(t *testing.T) {
 	newMaster(t).start(t, joinOf(t, restored)) // others join it again
 
 	damaged(t, file)
+}
+
+func TestSnapshotsOnSchedule(t *testing.T) {
+	m, dir := newMaster(t), t.TempDir()
+	config := m.config(nil)
+	config.Snapshots = cluster.SnapshotSchedule{Cron: "every now and then"}
+	if _, err := cluster.Start(t.Context(), config); err == nil || !strings.Contains(err.Error(), "--snapshot-schedule-cron") {
+		t.Errorf("%v", err)
+	}
+	own := filepath.Join(dir, "mine"+cluster.SnapshotSuffix)
+	if err := os.WriteFile(own, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config = newMaster(t).config(nil)
+	config.Snapshots = cluster.SnapshotSchedule{Cron: "@every 1s", Retention: 2, Dir: dir}
+	c, err := cluster.Start(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Stop()
+	seen := map[string]bool{}
+	within(t, func() error {
+		all, err := cluster.Snapshots(dir)
+		if err != nil {
+			return err
+		}
+		for _, f := range all {
+			seen[f.Name()] = true
+		}
+		if len(seen) < 5 || len(all) != 3 { // its own, and two of at least four
+			return fmt.Errorf("%d of %d are there", len(all), len(seen))
+		}
+		return nil
+	})
+	if _, err := os.Stat(own); err != nil {
+		t.Errorf("a snapshot that no schedule took is gone: %v", err)
+	}
 }
 
 // damaged tries what is not a whole snapshot of this skiff.

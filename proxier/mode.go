@@ -99,6 +99,7 @@ func (p *Proxier) recordStart(ctx context.Context, fallback error) {
 	p.event(ctx, corev1.EventTypeNormal, "Starting", "StartKubeProxy", "")
 	if fallback != nil {
 		log.Info("Falling back to nftables", "reason", fallback.Error())
+		p.metrics.fallback.WithLabelValues(fallback.Error()).Set(1)
 		p.event(ctx, corev1.EventTypeWarning, "ProxyModeFallback", "StartKubeProxy",
 			"Services are served by nftables instead of IPVS: "+fallback.Error())
 	}

@@ -234,6 +234,7 @@ const retryPeriod = time.Second
 func (p *Proxier) apply(ctx context.Context, b backend.Backend, servers *healthPorts) error {
 	p.mu.Lock()
 	changes := p.tracker.Changes()
+	triggers := p.metrics.take()
 	p.health.began(time.Now())
 	p.mu.Unlock()
 	select {
@@ -253,6 +254,7 @@ func (p *Proxier) apply(ctx context.Context, b backend.Backend, servers *healthP
 	if err != nil {
 		return err
 	}
+	p.metrics.written(changes, triggers, time.Now())
 	klog.FromContext(ctx).V(2).Info("Synced", "services", len(changes), "took", took)
 	return nil
 }

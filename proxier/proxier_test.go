@@ -223,6 +223,14 @@ func servicesFollowTheAPI(t *testing.T, mode proxier.Mode) {
 	if code, body := get(t, path, "http://127.0.0.1:10249/metrics"); code != http.StatusOK || !strings.Contains(body, "kubeproxy_sync_proxy_rules_duration_seconds_count") {
 		t.Errorf("/metrics: %d %s", code, body)
 	}
+	for _, name := range []string{
+		"kubeproxy_sync_proxy_rules_endpoint_changes_total 2", "kubeproxy_sync_proxy_rules_service_changes_total", `kubeproxy_proxy_healthz_total{code="200"} 1`,
+		"kubeproxy_network_programming_duration_seconds_count", `kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="external"} 0`,
+	} {
+		if _, body := get(t, path, "http://127.0.0.1:10249/metrics"); !strings.Contains(body, name) {
+			t.Errorf("/metrics has no %s", name)
+		}
+	}
 
 	// The rules stay when the process goes; a new one finds what changed meanwhile.
 	stop()

@@ -12,43 +12,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/klog/v2"
 
 	"github.com/skiffcluster/skiff/internal/netns"
 	"github.com/skiffcluster/skiff/proxier/model"
 )
-
-// metrics are a Proxier's own, with kube-proxy's names.
-type metrics struct {
-	registry *prometheus.Registry
-	sync     prometheus.Histogram
-	full     prometheus.Histogram
-	last     prometheus.Gauge
-	failures prometheus.Counter
-}
-
-func newMetrics() *metrics {
-	buckets := prometheus.ExponentialBuckets(0.001, 2, 15)
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		sync: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "kubeproxy_sync_proxy_rules_duration_seconds", Help: "Time that writing changes took.", Buckets: buckets,
-		}),
-		full: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "kubeproxy_sync_full_proxy_rules_duration_seconds", Help: "Time that full checks took.", Buckets: buckets,
-		}),
-		last: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "kubeproxy_sync_proxy_rules_last_timestamp_seconds", Help: "Time of the last successful sync.",
-		}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "kubeproxy_sync_proxy_rules_failures_total", Help: "Syncs that failed.",
-		}),
-	}
-	m.registry.MustRegister(m.sync, m.full, m.last, m.failures)
-	return m
-}
 
 // listen starts the servers that are configured; they end with ctx.
 func (p *Proxier) listen(ctx context.Context, running *sync.WaitGroup) (*healthPorts, error) {
@@ -113,9 +82,15 @@ func (p *Proxier) serveHealth(w http.ResponseWriter, node bool) {
 		// All that changed was written in time: as good as written now.
 		updated = now
 	}
+	code, total := http.StatusOK, p.metrics.livez
 	if !h.healthy(now) || (node && !h.eligible) {
-		w.WriteHeader(http.StatusServiceUnavailable)
+		code = http.StatusServiceUnavailable
 	}
+	if node {
+		total = p.metrics.healthz
+	}
+	count(total, code)
+	w.WriteHeader(code)
 	if node {
 		_, _ = fmt.Fprintf(w, `{"lastUpdated": %q,"currentTime": %q, "nodeEligible": %v}`, updated, now, h.eligible)
 		return

@@ -87,6 +87,7 @@ func (p *Proxier) observe(old, now any) {
 		p.health.eligible = eligible(now)
 		_, p.excluded = now.Labels[corev1.LabelNodeExcludeBalancers]
 	}
+	p.metrics.observed(old, now, time.Now())
 	if p.tracker.Dirty() {
 		if p.health.pending.IsZero() {
 			p.health.pending = time.Now()
@@ -122,7 +123,11 @@ func eligible(n *corev1.Node) bool {
 func trim(o any) (any, error) {
 	if a, err := meta.Accessor(o); err == nil {
 		a.SetManagedFields(nil)
+		changed, ok := a.GetAnnotations()[corev1.EndpointsLastChangeTriggerTime]
 		a.SetAnnotations(nil)
+		if ok {
+			a.SetAnnotations(map[string]string{corev1.EndpointsLastChangeTriggerTime: changed})
+		}
 	}
 	if n, ok := o.(*corev1.Node); ok {
 		n.Status = corev1.NodeStatus{Addresses: n.Status.Addresses}

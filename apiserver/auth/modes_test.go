@@ -66,7 +66,9 @@ func TestModes(t *testing.T) {
 
 func TestModesThatCanNotBe(t *testing.T) {
 	const head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n"
-	with := func(text string) auth.Authorization { return auth.Authorization{ConfigFile: file(t, "authz.yaml", text)} }
+	with := func(text string) auth.Authorization {
+		return auth.Authorization{ConfigFile: file(t, "authz.yaml", text)}
+	}
 	for _, c := range []struct {
 		name string
 		a    auth.Authorization

@@ -23,7 +23,7 @@ names on it. 'skiff token create --print-join-command' on a master prints the
 command with its token. Once the node has joined, the token is needed no more.`,
 	}
 	var cfg cluster.AgentConfig
-	var dir, server, token, mode, marks, taints string
+	var dir, server, token, mode, pool, marks, taints string
 	var simulated bool
 	f := c.Flags()
 	f.StringVar(&dir, "data-dir", "/var/lib/skiff-agent", "where images, pods' files and certificates are kept")
@@ -36,6 +36,7 @@ command with its token. Once the node has joined, the token is needed no more.`,
 	f.IntVar(&cfg.Node.MaxPods, "max-pods", 110, "most pods on the node")
 	f.StringVar(&cfg.Node.ContainerdAddress, "containerd", "", "address of a containerd to use; default: skiff runs its own")
 	f.StringVar(&cfg.Node.BinDir, "bin-dir", "", "where containerd and runc are (default: beside skiff)")
+	f.StringVar(&pool, "load-balancer-pool", "", "load-balancer addresses that nodes announce: networks and ranges, as the masters have it")
 	f.StringVar(&mode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
 	f.IntVar(&cfg.Node.Port, "port", 10250, "port of the agent's API; -1 for any free one")
 	f.IntVar(&cfg.Node.HealthPort, "healthz-port", 10248, "port of the agent's health; -1 for any free one, -2 for none")
@@ -67,6 +68,7 @@ command with its token. Once the node has joined, the token is needed no more.`,
 		cfg.Node.Simulated = simulated
 		cfg.Node.Proxier = proxier.Config{
 			Mode: proxier.Mode(mode), HealthzBindAddress: proxier.DefaultHealthzBindAddress, MetricsBindAddress: proxier.DefaultMetricsBindAddress,
+			LoadBalancerPool: pool,
 		}
 		cfg.Progress = func(s cluster.Step) {
 			if s.Err == nil {

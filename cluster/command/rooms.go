@@ -48,6 +48,7 @@ which is the default, they wait while others lead and take over when those end.`
 	f.StringSliceVar(&cfg.Controllers, "controllers", []string{"*"}, "what runs: names, '-name' for all but it, '*' for all; there are: "+fmt.Sprint(controllers.Names()))
 	f.IntVar(&cfg.Concurrency, "concurrency", 5, "objects that each controller works on at a time")
 	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "", "network of the pods")
+	f.StringVar(&cfg.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
 	f.BoolVar(&cfg.AllocateNodeCIDRs, "allocate-node-cidrs", false, "give nodes parts of --cluster-cidr")
 	f.IntVar(&cfg.NodeCIDRMaskSize, "node-cidr-mask-size", 24, "size of a node's part")
 	f.DurationVar(&cfg.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
@@ -126,13 +127,14 @@ func newProxy() *cobra.Command {
 	client := clientFlags(f)
 	f.StringVar(&cfg.NodeName, "node-name", "", "the node (default: the host's name)")
 	f.StringVar(&mode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
-	f.StringVar(&cfg.IPVSScheduler, "ipvs-scheduler", "rr", "scheduler of IPVS: rr wrr lc wlc dh sh mh sed nq")
+	f.StringVar(&cfg.IPVSScheduler, "ipvs-scheduler", "rr", "scheduler of IPVS: rr wrr lc wlc lblc lblcr dh sh mh sed nq fo ovf twos")
 	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "", "network of the pods")
 	f.StringSliceVar(&cfg.NodePortAddresses, "nodeport-addresses", nil, "networks whose local addresses serve node ports (default: all)")
 	f.StringVar(&cfg.HealthzBindAddress, "healthz-bind-address", proxier.DefaultHealthzBindAddress, "serve /healthz here")
 	f.StringVar(&cfg.MetricsBindAddress, "metrics-bind-address", proxier.DefaultMetricsBindAddress, "serve /metrics and /proxyMode here")
 	f.DurationVar(&cfg.SyncPeriod, "sync-period", proxier.DefaultSyncPeriod, "how often everything is checked")
 	f.DurationVar(&cfg.MinSyncPeriod, "min-sync-period", 0, "least time between two changes of the kernel")
+	f.StringVar(&cfg.LoadBalancerPool, "load-balancer-pool", "", "load-balancer addresses that nodes announce: networks and ranges")
 	f.BoolVar(&cleanup, "cleanup", false, "remove the rules of earlier runs from the kernel and end")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		if cleanup {

@@ -78,6 +78,7 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.StringVar(&o.agent.CNIBinDir, "cni-bin-dir", "", "where CNI plugins are (default /opt/cni/bin)")
 	f.StringVar(&o.runtime, "runtime", "containerd", "what runs containers: containerd or simulated")
 	f.StringVar(&o.proxyMode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
+	f.StringVar(&o.controllers.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
 	f.StringVar(&o.clusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods")
 	f.StringVar(&o.serviceCIDR, "service-cluster-ip-range", "10.96.0.0/12", "network of the services")
 	f.StringVar(&o.containerd, "containerd", "", "address of a containerd to use; default: skiff runs its own")
@@ -161,6 +162,7 @@ func (o *upOptions) node(p profile, i int) cluster.Node {
 	n.ContainerdAddress, n.BinDir = o.containerd, o.binDir
 	n.Host, n.Network = o.nodes > 1 || cluster.HasHosts(p.dir), i%o.networks
 	n.Proxier.Mode = proxier.Mode(o.proxyMode)
+	n.Proxier.LoadBalancerPool = o.controllers.LoadBalancerPool
 	n.Proxier.HealthzBindAddress, n.Proxier.MetricsBindAddress = proxier.DefaultHealthzBindAddress, proxier.DefaultMetricsBindAddress
 	return n
 }

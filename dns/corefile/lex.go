@@ -36,7 +36,7 @@ func lex(s string) ([]token, error) {
 			var b strings.Builder
 			for i++; ; i++ {
 				if i >= len(s) {
-					return nil, fmt.Errorf("Corefile:%d: a quote is not closed", start) //nolint:staticcheck // a file's name
+					return nil, fmt.Errorf("Corefile:%d: a quote is not closed", start)
 				}
 				if s[i] == '"' {
 					i++
@@ -79,7 +79,7 @@ func (d *directive) strings() []string {
 }
 
 func (t token) errorf(format string, args ...any) error {
-	return fmt.Errorf("Corefile:%d: %s", t.line, fmt.Sprintf(format, args...)) //nolint:staticcheck // a file's name
+	return fmt.Errorf("Corefile:%d: %s", t.line, fmt.Sprintf(format, args...))
 }
 
 // maxDepth is how deep blocks stand in blocks: server, plugin, option.

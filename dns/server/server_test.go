@@ -24,7 +24,7 @@ import (
 )
 
 // start serves a handler by UDP and TCP on one port of loopback.
-func start(t *testing.T, h dns.Handler) string {
+func start(t testing.TB, h dns.Handler) string {
 	t.Helper()
 	var l net.Listener
 	var pc net.PacketConn
@@ -347,4 +347,113 @@ func TestAnUpstreamThatAsksUsIsNotUsed(t *testing.T) {
 	if n := queries.Load() - before; n != 0 {
 		t.Errorf("the server that asks us was asked %d times", n)
 	}
+}
+
+// zoneServer is a server with one service that forwards to nobody.
+func zoneServer(t testing.TB) *server.Server {
+	z := records.NewZone("cluster.local", netip.MustParseAddr("127.0.0.1"))
+	z.SetNamespace("default")
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}}
+	s.Spec.ClusterIP = "10.96.0.1"
+	s.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP}}
+	z.SetService(s)
+	a := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "ext", Namespace: "default"}}
+	a.Spec.Type, a.Spec.ExternalName = corev1.ServiceTypeExternalName, "web.default.svc.cluster.local"
+	z.SetService(a)
+	h := &server.Server{Zone: z, Synced: func() bool { return true }, Context: t.Context()}
+	h.Use(routes(t, `. {
+		hosts {
+			192.0.2.1 host.test
+			fallthrough
+		}
+		rewrite name suffix .old .default.svc.cluster.local
+		kubernetes cluster.local in-addr.arpa ip6.arpa
+	}`))
+	return h
+}
+
+// written is a client that keeps the answer's bytes.
+type written struct {
+	dns.ResponseWriter
+	addr   net.Addr
+	answer []byte
+	err    error
+}
+
+func (w *written) RemoteAddr() net.Addr { return w.addr }
+
+func (w *written) WriteMsg(m *dns.Msg) error {
+	w.answer, w.err = m.Pack()
+	return w.err
+}
+
+func FuzzAnswersCanBeSent(f *testing.F) {
+	for _, name := range []string{"web.default.svc.cluster.local.", "ext.default.svc.cluster.local.", "web.old.", "host.test.", "1.0.96.10.in-addr.arpa.", "_http._tcp.web.default.svc.cluster.local."} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeSRV, dns.TypePTR, dns.TypeANY} {
+			b, err := new(dns.Msg).SetQuestion(name, qtype).Pack()
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b, true)
+		}
+	}
+	h := zoneServer(f)
+	f.Fuzz(func(t *testing.T, query []byte, udp bool) {
+		req := new(dns.Msg)
+		if req.Unpack(query) != nil || req.Response {
+			return
+		}
+		w := &written{addr: &net.TCPAddr{}}
+		if udp {
+			w.addr = &net.UDPAddr{}
+		}
+		h.ServeDNS(w, req)
+		if w.err != nil {
+			t.Fatalf("answer cannot be sent: %v", w.err)
+		}
+		reply := new(dns.Msg)
+		if err := reply.Unpack(w.answer); err != nil {
+			t.Fatalf("answer cannot be read: %v", err)
+		}
+		if reply.Id != req.Id || !reply.Response {
+			t.Errorf("an answer to another query")
+		}
+		if size := 512; udp && req.IsEdns0() == nil && len(w.answer) > size {
+			t.Errorf("%d bytes by UDP", len(w.answer))
+		}
+	})
+}
+
+func BenchmarkClusterName(b *testing.B) {
+	h := zoneServer(b)
+	req := new(dns.Msg).SetQuestion("web.default.svc.cluster.local.", dns.TypeA)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		w := &written{addr: &net.UDPAddr{}}
+		for pb.Next() {
+			h.ServeDNS(w, req)
+		}
+	})
+}
+
+func BenchmarkClusterNameOverUDP(b *testing.B) {
+	addr := start(b, zoneServer(b))
+	b.RunParallel(func(pb *testing.PB) {
+		c, err := dns.Dial("udp", addr)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer func() { _ = c.Close() }()
+		for pb.Next() {
+			if err := c.WriteMsg(new(dns.Msg).SetQuestion("web.default.svc.cluster.local.", dns.TypeA)); err != nil {
+				b.Error(err)
+				return
+			}
+			if _, err := c.ReadMsg(); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }

@@ -8,23 +8,35 @@ import (
 	"github.com/skiffcluster/skiff/proxier/ipvs"
 )
 
+var options = backendtest.Options{
+	Name: "ipvs",
+	Open: func(t testing.TB, cfg backend.Config) backend.Backend {
+		b, err := ipvs.Open(ipvs.Config{Config: cfg})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	},
+	Sabotage: func(t testing.TB) {
+		if err := ipvs.Cleanup(""); err != nil {
+			t.Fatal(err)
+		}
+	},
+}
+
 func TestBackend(t *testing.T) {
+	needsIPVS(t)
+	backendtest.Run(t, options)
+}
+
+func BenchmarkService(b *testing.B) {
+	needsIPVS(b)
+	backendtest.Benchmark(b, options)
+}
+
+func needsIPVS(t testing.TB) {
+	t.Helper()
 	if !ipvs.Available() {
 		t.Skip("this kernel has no IPVS; hack/ipvs-kernel/test.sh runs these tests in one that has")
 	}
-	backendtest.Run(t, backendtest.Options{
-		Name: "ipvs",
-		Open: func(t testing.TB, cfg backend.Config) backend.Backend {
-			b, err := ipvs.Open(ipvs.Config{Config: cfg})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
-		},
-		Sabotage: func(t testing.TB) {
-			if err := ipvs.Cleanup(""); err != nil {
-				t.Fatal(err)
-			}
-		},
-	})
 }

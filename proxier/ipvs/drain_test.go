@@ -36,9 +36,7 @@ func newNode(t *testing.T) *node { return newNodeWith(t, "") }
 
 func newNodeWith(t *testing.T, scheduler string) *node {
 	t.Helper()
-	if !ipvs.Available() {
-		t.Skip("this kernel has no IPVS; hack/ipvs-kernel/test.sh runs these tests in one that has")
-	}
+	needsIPVS(t)
 	n := &node{TB: t, path: netnstest.New(t), now: time.Unix(1e9, 0)}
 	n.inside(func() error {
 		return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}})

@@ -8,20 +8,22 @@ import (
 	"github.com/skiffcluster/skiff/proxier/nftables"
 )
 
-func TestBackend(t *testing.T) {
-	backendtest.Run(t, backendtest.Options{
-		Name: "nftables",
-		Open: func(t testing.TB, cfg backend.Config) backend.Backend {
-			b, err := nftables.Open(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
-		},
-		Sabotage: func(t testing.TB) {
-			if err := nftables.Cleanup(""); err != nil {
-				t.Fatal(err)
-			}
-		},
-	})
+var options = backendtest.Options{
+	Name: "nftables",
+	Open: func(t testing.TB, cfg backend.Config) backend.Backend {
+		b, err := nftables.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	},
+	Sabotage: func(t testing.TB) {
+		if err := nftables.Cleanup(""); err != nil {
+			t.Fatal(err)
+		}
+	},
 }
+
+func TestBackend(t *testing.T) { backendtest.Run(t, options) }
+
+func BenchmarkService(b *testing.B) { backendtest.Benchmark(b, options) }

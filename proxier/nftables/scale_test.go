@@ -101,3 +101,21 @@ func BenchmarkOneEndpointChanged(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkFirstSync(b *testing.B) {
+	var all []model.Change
+	for i := range bigServices {
+		s := bigService(i, bigEndpoints)
+		all = append(all, model.Change{Key: s.Key, Service: s})
+	}
+	var spent time.Duration
+	for b.Loop() {
+		backend, _ := openInNewNS(b)
+		cpu := cpuTime()
+		if err := backend.Apply(b.Context(), all); err != nil {
+			b.Fatal(err)
+		}
+		spent += cpuTime() - cpu
+	}
+	b.ReportMetric(float64(spent.Milliseconds())/float64(b.N), "cpu-ms/op")
+}

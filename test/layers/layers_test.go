@@ -33,7 +33,7 @@ var rooms = []string{"apiserver", "controllers", "dns", "nodeagent", "proxier", 
 var layers = []layer{
 	{part: "cluster/command", imports: append([]string{"cluster", "api", "internal"}, rooms...)},
 	{part: "cluster/clustertest", imports: []string{"cluster"}},
-	{part: "cluster", imports: append([]string{"api", "internal"}, rooms...)},
+	{part: "cluster", imports: append([]string{"api", "internal"}, rooms...), tests: []string{"cluster/clustertest"}},
 
 	{part: "apiserver", imports: []string{"api", "internal"}, tests: []string{"cluster/clustertest", "cluster"}},
 	{part: "controllers", imports: []string{"api", "internal"}, tests: []string{"cluster/clustertest", "cluster"}},
@@ -49,7 +49,7 @@ var layers = []layer{
 	// So are the examples, which are tested as their authors would test them.
 	{part: "docs", tests: []string{"cluster/clustertest", "cluster"}},
 	// What needs several rooms, programs that measure among it.
-	{part: "test", imports: append([]string{"cluster/clustertest", "cluster", "api", "internal"}, rooms...)},
+	{part: "test", imports: append([]string{"cluster/command", "cluster/clustertest", "cluster", "api", "internal"}, rooms...)},
 	{part: "", imports: []string{"cluster/command"}}, // main.go
 }
 

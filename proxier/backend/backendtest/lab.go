@@ -52,7 +52,7 @@ func podName(i int) string {
 
 // lab is a node in a network namespace, with a client and pods in others.
 type lab struct {
-	*testing.T
+	testing.TB
 	client, node netns.NsHandle
 	pod          [pods]netns.NsHandle
 
@@ -67,9 +67,9 @@ type lab struct {
 	sources map[string]int // client addresses that servers saw
 }
 
-func newLab(t *testing.T, open func(testing.TB, backend.Config) backend.Backend, masqueradeOutside bool) *lab {
+func newLab(t testing.TB, open func(testing.TB, backend.Config) backend.Backend, masqueradeOutside bool) *lab {
 	t.Helper()
-	l := &lab{T: t, open: open, tracker: model.NewTracker(model.Node{Name: nodeName, Zone: zone}), sources: map[string]int{}, slices: map[string]*discoveryv1.EndpointSlice{}}
+	l := &lab{TB: t, open: open, tracker: model.NewTracker(model.Node{Name: nodeName, Zone: zone}), sources: map[string]int{}, slices: map[string]*discoveryv1.EndpointSlice{}}
 	l.client, l.node = l.newNS(), l.newNS()
 	l.in(l.node, func() {
 		l.sysctl("net.ipv4.ip_forward", "1")
