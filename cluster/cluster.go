@@ -281,9 +281,6 @@ func (c *Cluster) prepareAPIServer() error {
 	a := c.config.APIServer
 	if a.Etcd.Dir == "" && len(a.Etcd.Servers) == 0 {
 		a.Etcd.Dir, a.Etcd.NoSync = c.dir("etcd"), c.config.DataDir == ""
-		if c.config.DataDir == "" && a.Etcd.Tick == 0 {
-			a.Etcd.Tick = 10 * time.Millisecond
-		}
 	}
 	if a.Listener == nil && c.config.Listen != "" {
 		l, err := net.Listen("tcp", c.config.Listen)

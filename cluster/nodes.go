@@ -32,6 +32,8 @@ type Node struct {
 	Simulated bool
 	// Proxier serves the services on a node that is not simulated.
 	Proxier proxier.Config
+	// DNSMetricsAddress serves the metrics of the node's DNS; empty for none.
+	DNSMetricsAddress string
 	// Host gives the node a host of its own on this machine: a network namespace
 	// and a process of Program, which is skiff and by default this process's
 	// executable. Nodes of one Network, counted from 0, are on one link with each
@@ -150,7 +152,7 @@ func (c *Cluster) startNetwork(ctx context.Context) error {
 		if err := c.startProxier(ctx, name, n.Proxier); err != nil {
 			return err
 		}
-		return c.startDNS(ctx) // one host, one of each
+		return c.startDNS(ctx, n.DNSMetricsAddress) // one host, one of each
 	}
 	return nil
 }
@@ -167,7 +169,7 @@ func (c *Cluster) startProxier(ctx context.Context, node string, cfg proxier.Con
 
 // startDNS answers on the cluster DNS address, which is this node's own: no
 // query leaves the machine on its way to the server.
-func (c *Cluster) startDNS(ctx context.Context) error {
+func (c *Cluster) startDNS(ctx context.Context, metrics string) error {
 	ip, err := c.dnsAddress()
 	if err != nil {
 		return err
@@ -178,6 +180,7 @@ func (c *Cluster) startDNS(ctx context.Context) error {
 	}
 	room, err := dns.New(dns.Config{
 		REST: c.As("system:coredns"), ListenAddresses: []string{netip.AddrPortFrom(ip, 53).String()}, ClusterDomain: c.config.ClusterDomain,
+		MetricsBindAddress: metrics,
 	})
 	if err != nil {
 		return errors.Join(err, release())

@@ -28,6 +28,10 @@ import (
 // DefaultClusterDomain is Kubernetes' default.
 const DefaultClusterDomain = "cluster.local"
 
+// DefaultMetricsBindAddress is CoreDNS's port, for the command line: an empty
+// address in Config serves nothing.
+const DefaultMetricsBindAddress = "127.0.0.1:9153"
+
 // defaultResolvConf names the node's own DNS servers.
 const defaultResolvConf = "/etc/resolv.conf"
 

@@ -9,6 +9,7 @@ need gcc gcc
 need pkg-config pkg-config
 need ip iproute2
 need make make
+need nft nftables
 pkg-config --exists libseccomp 2>/dev/null || missing="$missing libseccomp-dev"
 [ -z "$missing" ] && exit 0
 

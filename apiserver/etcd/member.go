@@ -69,7 +69,6 @@ type Store struct {
 	stop      sync.Once
 	cancel    context.CancelFunc
 
-	dir     string
 	peers   *sockets // of a member that others can join
 	watched *guard
 }
@@ -133,19 +132,17 @@ func start(ctx context.Context, c Config) (*Store, error) {
 		server.Cleanup()
 		return nil, fmt.Errorf("defragment etcd data in %s: %w", c.Dir, err)
 	}
-	s := &Store{server: server, dir: c.Dir}
+	s := &Store{server: server}
 	if c.Peers != nil {
 		s.peers = &sockets{Peers: *c.Peers}
-		if c.many() {
-			if err := s.peers.open(server); err != nil {
-				server.Cleanup()
-				return nil, err
-			}
-		}
 	}
 	server.Start()
+	// Its sockets come after its start, before which it must not be asked.
 	if !c.many() {
 		go elect(server)
+	} else if err := s.peers.open(server); err != nil {
+		server.HardStop()
+		return nil, err
 	}
 	if err := s.serve(ctx, c); err != nil {
 		s.peers.close()

@@ -12,6 +12,10 @@ import (
 // which to tell it. It looks again some seconds later.
 type quiet struct{ zapcore.Core }
 
+// notYet is what a leader says of a new member that asks to be made a voter
+// before it has all data. The member asks until it has.
+const notYet = "rejecting promote learner: learner is not ready"
+
 // With implements zapcore.Core.
 func (q quiet) With(f []zapcore.Field) zapcore.Core { return quiet{q.Core.With(f)} }
 
@@ -25,7 +29,7 @@ func (q quiet) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedE
 
 // Write implements zapcore.Core.
 func (q quiet) Write(e zapcore.Entry, f []zapcore.Field) error {
-	if e.Message == "failed to update storage version" && slices.ContainsFunc(f, noTermYet) {
+	if e.Message == "failed to update storage version" && slices.ContainsFunc(f, noTermYet) || e.Message == notYet {
 		return nil
 	}
 	return q.Core.Write(e, f)

@@ -18,6 +18,7 @@ import (
 	"github.com/skiffcluster/skiff/apiserver"
 	"github.com/skiffcluster/skiff/cluster"
 	"github.com/skiffcluster/skiff/controllers"
+	"github.com/skiffcluster/skiff/dns"
 	"github.com/skiffcluster/skiff/nodeagent"
 	"github.com/skiffcluster/skiff/proxier"
 )
@@ -162,6 +163,7 @@ func (o *upOptions) node(p profile, i int) cluster.Node {
 	n.ContainerdAddress, n.BinDir = o.containerd, o.binDir
 	n.Host, n.Network = o.nodes > 1 || cluster.HasHosts(p.dir), i%o.networks
 	n.Proxier.Mode = proxier.Mode(o.proxyMode)
+	n.DNSMetricsAddress = dns.DefaultMetricsBindAddress
 	n.Proxier.LoadBalancerPool = o.controllers.LoadBalancerPool
 	n.Proxier.HealthzBindAddress, n.Proxier.MetricsBindAddress = proxier.DefaultHealthzBindAddress, proxier.DefaultMetricsBindAddress
 	return n
