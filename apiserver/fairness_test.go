@@ -14,8 +14,11 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
 	"k8s.io/utils/ptr"
 
+	"github.com/skiffcluster/skiff/api/flowcontrol"
+	"github.com/skiffcluster/skiff/api/kindtest"
 	"github.com/skiffcluster/skiff/apiserver"
 	"github.com/skiffcluster/skiff/cluster"
 )
@@ -176,5 +179,14 @@ func TestFairnessCanBeSwitchedOff(t *testing.T) {
 		if a := api.get("/api/v1/namespaces"); a.header.Get(flowcontrolv1.ResponseHeaderMatchedFlowSchemaUID) != "" {
 			t.Error("a flow schema matched")
 		}
+	}
+}
+
+func TestBootstrapFlowObjectsAreValid(t *testing.T) {
+	for _, f := range append(bootstrap.MandatoryFlowSchemas, bootstrap.SuggestedFlowSchemas...) {
+		kindtest.Errors(t, flowcontrol.FlowSchema.Validate(f))
+	}
+	for _, p := range append(bootstrap.MandatoryPriorityLevelConfigurations, bootstrap.SuggestedPriorityLevelConfigurations...) {
+		kindtest.Errors(t, flowcontrol.PriorityLevelConfiguration.Validate(p))
 	}
 }

@@ -5,21 +5,11 @@ import (
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
 	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api/flowcontrol"
 	"github.com/skiffcluster/skiff/api/kindtest"
 )
-
-func TestWhatEveryClusterHasIsValid(t *testing.T) {
-	for _, f := range append(bootstrap.MandatoryFlowSchemas, bootstrap.SuggestedFlowSchemas...) {
-		kindtest.Errors(t, flowcontrol.FlowSchema.Validate(f))
-	}
-	for _, p := range append(bootstrap.MandatoryPriorityLevelConfigurations, bootstrap.SuggestedPriorityLevelConfigurations...) {
-		kindtest.Errors(t, flowcontrol.PriorityLevelConfiguration.Validate(p))
-	}
-}
 
 func TestFlowSchema(t *testing.T) {
 	subject := flowcontrolv1.Subject{Kind: flowcontrolv1.SubjectKindUser, User: &flowcontrolv1.UserSubject{Name: "ann"}}

@@ -120,6 +120,7 @@ func start(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	walSegment()
+	empty := !wal.Exist(filepath.Join(c.Dir, "member", "wal"))
 	member, err := c.member()
 	if err != nil {
 		return nil, err
@@ -138,11 +139,13 @@ func start(ctx context.Context, c Config) (*Store, error) {
 	}
 	server.Start()
 	// Its sockets come after its start, before which it must not be asked.
-	if !c.many() {
+	if c.many() {
+		if err := s.peers.open(server); err != nil {
+			server.HardStop()
+			return nil, err
+		}
+	} else if empty {
 		go elect(server)
-	} else if err := s.peers.open(server); err != nil {
-		server.HardStop()
-		return nil, err
 	}
 	if err := s.serve(ctx, c); err != nil {
 		s.peers.close()
@@ -227,7 +230,9 @@ func (c Config) member() (etcdconfig.ServerConfig, error) {
 // elect makes a lone member its own leader now, instead of after the time in
 // which it might hear from another. The message is raft's for the successor
 // that a leader has chosen; it has no effect until the member has applied its
-// own membership.
+// own membership. It is for new data only: raft panics when it is told to
+// campaign while it catches up with a log of more than a hundred entries, whose
+// first ones etcd drops beside it.
 func elect(s *etcdserver.EtcdServer) {
 	id := uint64(s.MemberID())
 	tick := time.NewTicker(time.Millisecond)
