@@ -240,7 +240,7 @@ func TestNobodyGivesRightsThatHeHasNot(t *testing.T) {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	ann := clientset(t, c.As("ann", "system:authenticated"))
+	ann := clientset(t, c.As("ann"))
 	eventually(t, func() error {
 		_, err := ann.RbacV1().Roles("default").Create(ctx, &rbacv1.Role{ObjectMeta: named("fine"), Rules: []rbacv1.PolicyRule{rule("pods", "get", "list")}}, metav1.CreateOptions{})
 		return err

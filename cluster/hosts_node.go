@@ -398,10 +398,10 @@ func (p *hostProcess) runOnce(ctx context.Context) error {
 	}
 	_ = lifeline.Close() // which tells it to end
 	select {
-	case <-ended:
+	case <-ended: //nolint:errcheck // it was told to end
 	case <-time.After(hostStopPatience):
 		_ = cmd.Process.Kill() // it may just have ended
-		<-ended
+		<-ended                //nolint:errcheck // it was killed
 	}
 	return ctx.Err()
 }

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -56,14 +57,29 @@ func TestASnapshotIsRestored(t *testing.T) {
 
 // A lone member is its own leader at once, not after an election's time.
 func TestALoneMemberDoesNotWaitForOthers(t *testing.T) {
+	s, err := Start(t.Context(), Config{Dir: t.TempDir(), NoSync: true, Tick: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	if _, err := s.Client.Put(t.Context(), "k", "v"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRestartAfterManyWrites has etcd drop the log's first entries while raft
+// catches up with it.
+func TestRestartAfterManyWrites(t *testing.T) {
 	dir := t.TempDir()
-	for range 2 { // new, and with data
-		s, err := Start(t.Context(), Config{Dir: dir, NoSync: true, Tick: time.Hour})
+	for round := range 8 {
+		s, err := Start(t.Context(), Config{Dir: dir, NoSync: true, Tick: 10 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Client.Put(t.Context(), "k", "v"); err != nil {
-			t.Error(err)
+		for i := range 150 {
+			if _, err := s.Client.Put(t.Context(), fmt.Sprint("k-", i), fmt.Sprint(round)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		s.Stop()
 	}
