@@ -161,7 +161,9 @@ func checkStatusChange(e *validate.Errors, j, old *batchv1.Job) {
 	if was, is := old.Status.CompletionTime, j.Status.CompletionTime; was != nil && is != nil && !was.Equal(is) {
 		e.Invalid(status.Child("completionTime"), is, "completionTime cannot be mutated")
 	}
-	if was := old.Status.StartTime; was != nil && !was.Equal(j.Status.StartTime) && !ptr.Deref(j.Spec.Suspend, false) {
+	// Time runs anew for a Job that is resumed.
+	resumed := hasCondition(old, batchv1.JobSuspended) && !hasCondition(j, batchv1.JobSuspended)
+	if was := old.Status.StartTime; was != nil && !was.Equal(j.Status.StartTime) && !ptr.Deref(j.Spec.Suspend, false) && !resumed {
 		e.Required(status.Child("startTime"), "startTime cannot be removed for unsuspended job")
 	}
 	before, now := hasCondition(old, batchv1.JobSuccessCriteriaMet), hasCondition(j, batchv1.JobSuccessCriteriaMet)
