@@ -60,8 +60,9 @@ run: build ## Run the controllers from here against the cluster in the kubeconfi
 install: ## Install the manifests that a cluster needs before controllers run against it.
 	$(KUBECTL) apply -k config/default
 
+# Nothing waits for what only controllers finish: they may have been these.
 uninstall: ## Remove what install installed.
-	$(KUBECTL) delete --ignore-not-found -k config/default
+	$(KUBECTL) delete --ignore-not-found --wait=false -k config/default
 
 deploy: build install ## Run the controllers inside the cluster.
 	$(BIN)/skiff image build -t skiff.dev/skiff:dev -o $(ARCHIVE) $(BIN)/skiff
@@ -70,7 +71,7 @@ deploy: build install ## Run the controllers inside the cluster.
 	$(KUBECTL) -n skiff-system rollout status deployment/skiff-controllers --timeout=120s
 
 undeploy: ## Remove what deploy deployed.
-	$(KUBECTL) delete --ignore-not-found -k config/manager
+	$(KUBECTL) delete --ignore-not-found --wait=false -k config/manager
 
 ##@ Check
 

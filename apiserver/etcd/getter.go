@@ -78,7 +78,7 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 		return nil, nil, fmt.Errorf("open storage of %s: %w", c.GroupResource, err)
 	}
 	cached, err := cacher.NewCacherFromConfig(cacher.Config{
-		Storage: raw, Versioner: v, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
+		Storage: streamed{raw, c.GroupResource.String()}, Versioner: v, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
 		ResourcePrefix: resourcePrefix, KeyFunc: keyFunc, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs,
 		IndexerFuncs: triggers, Indexers: indexers, Codec: c.Codec,
 	})

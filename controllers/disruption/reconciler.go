@@ -82,6 +82,11 @@ func (r *Reconciler) enqueue(ctx context.Context, q queue, states ...client.Obje
 	}
 }
 
+// retryFailure is when a budget that could not be counted is counted again:
+// what pods belong to may be of any kind and cannot be watched, and the cache
+// may have learned of pods before it learned of their owner.
+const retryFailure = 10 * time.Second
+
 // Reconcile runs one turn for one budget.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	budget := &policyv1.PodDisruptionBudget{}
@@ -90,13 +95,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	status, wait, err := r.count(ctx, budget)
 	if err != nil {
-		status = planFailure(budget, err)
+		status, wait = planFailure(budget, err), retryFailure
 	}
 	if err := r.writeStatus(ctx, budget, status); err != nil {
 		return ctrl.Result{}, err
 	}
-	// A failure stands in the status, and lasts until a budget or a pod
-	// changes: what pods belong to cannot be watched.
 	return ctrl.Result{RequeueAfter: wait}, nil
 }
 
