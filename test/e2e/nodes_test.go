@@ -162,7 +162,7 @@ func nodesTalk(t *testing.T, k *kubectl) {
 	for _, from := range pods {
 		contains(t, "log of "+pods[0].Name, k.run(t, "logs", pods[0].Name), "from "+from.Status.PodIP+":")
 	}
-	k.run(t, "expose", "daemonset", "web", "--type=NodePort", "--port=80", "--target-port=8080")
+	k.run(t, "create", "service", "nodeport", "web", "--tcp=80:8080") // which selects app=web
 	for _, from := range pods {
 		reachesAll(t, k, from.Name, "http://web/", pods)
 	}
@@ -396,6 +396,7 @@ func outOfService(t *testing.T, k *kubectl) {
 		return syscall.Kill(was, 0) != nil, k.run(t, "get", "pods", "-o", "wide")
 	})
 	// An agent that is killed is started again and disturbs no pod.
+	k.run(t, "rollout", "status", "daemonset/web", "--timeout=90s")
 	before := containers(k.pods(t, "app=web"))
 	if err := syscall.Kill(agent, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
