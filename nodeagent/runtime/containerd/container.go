@@ -77,7 +77,7 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) (_ str
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.removeRecord(context.WithoutCancel(ctx), id))
+			err = errors.Join(err, r.removeRecord(context.WithoutCancel(ctx), spec.SandboxID, id))
 		}
 	}()
 	// The record names the layer, so that the layer is never collected.
@@ -187,6 +187,8 @@ func (r *Runtime) createTask(ctx context.Context, c *container, output outputs, 
 		return fmt.Errorf("encode runc options: %w", err)
 	}
 	req.Options = options
+	r.shims.LockKey(c.SandboxID)
+	defer r.unlockShim(c.SandboxID)
 	resp, err := r.tasks.Create(ctx, req)
 	if err != nil {
 		return fmt.Errorf("failed to create containerd task: %w", errgrpc.ToNative(err))
@@ -197,6 +199,29 @@ func (r *Runtime) createTask(ctx context.Context, c *container, output outputs, 
 	return nil
 }
 
+func (r *Runtime) startTask(ctx context.Context, c *container) error {
+	r.shims.LockKey(c.SandboxID)
+	defer r.unlockShim(c.SandboxID)
+	if _, err := r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: c.ID}); err != nil {
+		return fmt.Errorf("failed to start containerd task: %w", errgrpc.ToNative(err))
+	}
+	return nil
+}
+
+// deleteTask deletes a container's task. That there is none is no error.
+func (r *Runtime) deleteTask(ctx context.Context, sandboxID, id string) error {
+	r.shims.LockKey(sandboxID)
+	defer r.unlockShim(sandboxID)
+	_, err := r.tasks.Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
+	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete task: %w", err)
+	}
+	return nil
+}
+
+// unlockShim never fails: a hashed KeyMutex has every key.
+func (r *Runtime) unlockShim(sandboxID string) { _ = r.shims.UnlockKey(sandboxID) }
+
 // Start implements runtime.Runtime.
 func (r *Runtime) Start(ctx context.Context, id string) error {
 	ctx = namespaces.WithNamespace(ctx, containerdNamespace)
@@ -206,9 +231,7 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	}
 	err = c.createError
 	if err == nil {
-		if _, e := r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: id}); e != nil {
-			err = fmt.Errorf("failed to start containerd task: %w", errgrpc.ToNative(e))
-		}
+		err = r.startTask(ctx, c)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -306,7 +329,7 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	if err := r.removeRecord(ctx, id); err != nil {
+	if err := r.removeRecord(ctx, c.SandboxID, id); err != nil {
 		return err
 	}
 	r.forget(c)
@@ -322,12 +345,10 @@ func (r *Runtime) forget(c *container) {
 }
 
 // removeRecord removes all that Create makes; what is not there is no error.
-func (r *Runtime) removeRecord(ctx context.Context, id string) error {
+func (r *Runtime) removeRecord(ctx context.Context, sandboxID, id string) error {
 	var errs []error
-	if _, err := r.tasks.Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id}); err != nil {
-		if err = errgrpc.ToNative(err); !errdefs.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("remove task: %w", err))
-		}
+	if err := r.deleteTask(ctx, sandboxID, id); err != nil {
+		errs = append(errs, err)
 	}
 	if err := r.client.SnapshotService(snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		errs = append(errs, fmt.Errorf("remove writable layer: %w", err))

@@ -9,11 +9,8 @@ import (
 	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
-	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	apitask "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/events"
-	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	"k8s.io/klog/v2"
 
@@ -87,8 +84,7 @@ func (r *Runtime) recordExit(ctx context.Context, c *container, e exit) {
 	oom := e.code == exitKilled && r.killedByOOM(c)
 	if hasTask {
 		// Deleting waits until the shim has copied all output.
-		_, err := r.tasks.Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: c.ID})
-		if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+		if err := r.deleteTask(ctx, c.SandboxID, c.ID); err != nil {
 			klog.FromContext(ctx).Error(err, "Deleting task of ended container", "container", c.ID)
 		}
 	}
@@ -120,8 +116,7 @@ func (r *Runtime) recordExit(ctx context.Context, c *container, e exit) {
 func (r *Runtime) resyncTask(ctx context.Context, c *container, t *apitask.Process, settled, known bool) {
 	if settled {
 		if c.State == runtime.Exited && t.Status == apitask.Status_STOPPED {
-			_, err := r.tasks.Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: c.ID})
-			if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+			if err := r.deleteTask(ctx, c.SandboxID, c.ID); err != nil {
 				klog.FromContext(ctx).Error(err, "Deleting task of ended container", "container", c.ID)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/keymutex"
 
 	"github.com/skiffcluster/skiff/nodeagent/logs"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
@@ -67,6 +68,11 @@ type Runtime struct {
 	cgroup cgroups
 	caps   []string // that this process may give
 	logs   *copier
+	// shims holds a sandbox while a task in it is created, started or deleted:
+	// its tasks share one shim, which ends with the last of them and must not be
+	// asked for the next one meanwhile; and containerd's start of a task looks at
+	// it once more at the end, even if it ended at once.
+	shims  keymutex.KeyMutex
 	oomAdj sync.Once // says once that scores can't be lowered
 
 	ready     chan struct{}
@@ -136,6 +142,7 @@ func New(cfg Config) (*Runtime, error) {
 		logs:       output,
 		ready:      make(chan struct{}),
 		connected:  errors.New("not yet connected to containerd"),
+		shims:      keymutex.NewHashed(256),
 		sandboxes:  map[string]*runtime.Sandbox{},
 		containers: map[string]*container{},
 		watchers:   map[*watcher]struct{}{},

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +50,7 @@ func Run(t *testing.T, opts Options, open func(t *testing.T) runtime.Runtime) {
 	}
 	t.Run("output becomes a log in CRI's format", s.log)
 	t.Run("exit codes are kept", s.exitCode)
+	t.Run("containers that end at once are started all the same", s.shortLived)
 	t.Run("a signal lets a process end by itself", s.signal)
 	t.Run("a process that ignores SIGTERM is killed", s.kill)
 	t.Run("a command that does not exist fails to start with the reason", s.startError)
@@ -347,6 +350,24 @@ func readLog(t *testing.T, path string) string {
 		out.WriteString(rest)
 	}
 	return out.String()
+}
+
+// shortLived runs programs that end while they are still being started.
+func (s *suite) shortLived(t *testing.T) {
+	sandbox := s.newSandbox(t)
+	for worker := range 4 {
+		t.Run(strconv.Itoa(worker), func(t *testing.T) {
+			t.Parallel()
+			for i := range 8 {
+				c, _ := s.run(t, sandbox, func(c *runtime.ContainerSpec) {
+					c.Name, c.Args = fmt.Sprintf("c%d-%d", worker, i), []string{"exit", "0"}
+				})
+				if c.ExitCode != 0 || c.Message != "" {
+					t.Errorf("got exit code %d, %q", c.ExitCode, c.Message)
+				}
+			}
+		})
+	}
 }
 
 func program1(args ...string) func(*runtime.ContainerSpec) {
