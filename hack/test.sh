@@ -34,7 +34,7 @@ trap '[ -z "$building" ] || kill "$building" 2>/dev/null || :' EXIT
 
 # 2. Every package but those below: two at a time on two processors.
 mapfile -t packages < <(go list ./... | grep -v -e '/test/e2e$' -e '/proxier/ipvs$')
-go test -p "$(nproc)" -timeout 15m "$@" "${packages[@]}"
+hack/gotest.sh -p "$(nproc)" -timeout 15m "$@" -- "${packages[@]}"
 
 # 3. IPVS, in this kernel or in the one that was built.
 if [ -n "$building" ]; then
@@ -50,9 +50,9 @@ fi
 if [ -n "$kernel" ]; then
 	SKIFF_IPVS_KERNEL=$kernel hack/ipvs-kernel/test.sh "$@"
 else
-	go test -timeout 10m "$@" ./proxier/ipvs
+	hack/gotest.sh -timeout 10m "$@" -- ./proxier/ipvs
 fi
 
 # 4. A whole cluster on real containers, alone on the machine: what waits there
 # waits for containers, so that many tests may run at once.
-go test -count=1 -parallel 8 -timeout 15m "$@" ./test/e2e
+hack/gotest.sh -count=1 -parallel 8 -timeout 15m "$@" -- ./test/e2e

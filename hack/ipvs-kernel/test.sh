@@ -7,5 +7,5 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 SKIFF_IPVS_KERNEL=$("$here/build.sh")
 export SKIFF_IPVS_KERNEL CGO_ENABLED=0
-go test -exec "$here/run.sh -t 300" "$@" ./proxier ./proxier/ipvs
-exec go test -exec "$here/run.sh -t 300" "$@" -run 'TestBackend/.*SCTP' ./proxier/nftables
+hack/gotest.sh -exec "$here/run.sh -t 300" "$@" -- ./proxier ./proxier/ipvs
+exec hack/gotest.sh -exec "$here/run.sh -t 300" "$@" -run 'TestBackend/.*SCTP' -- ./proxier/nftables
