@@ -16,12 +16,17 @@ import (
 const (
 	firstRetry = 100 * time.Millisecond
 	maxRetry   = 10 * time.Second
+	// atOnce is how many requests a node has in flight. In a burst of pods the
+	// others wait and then write what is true by then, often Running at once:
+	// half as many requests, and all pods are done earlier.
+	atOnce = 4
 )
 
 // Writer writes the status of pods: at most one request for each pod at a time,
-// always the newest status.
+// few at once, always the newest status.
 type Writer struct {
 	client corev1client.PodsGetter
+	slots  chan struct{}
 
 	ctx   context.Context //nolint:containedctx // The agent's life: writes begin when something was seen.
 	tasks *sync.WaitGroup
@@ -41,7 +46,7 @@ type entry struct {
 
 // NewWriter makes a writer whose requests end with ctx and are counted in tasks.
 func NewWriter(ctx context.Context, client corev1client.PodsGetter, tasks *sync.WaitGroup) *Writer {
-	return &Writer{client: client, ctx: ctx, tasks: tasks, pods: map[types.UID]*entry{}}
+	return &Writer{client: client, slots: make(chan struct{}, atOnce), ctx: ctx, tasks: tasks, pods: map[types.UID]*entry{}}
 }
 
 // Latest gives the newest version of a pod that is known: its status may have
@@ -101,10 +106,12 @@ func newest(a, b *corev1.Pod) *corev1.Pod {
 func (w *Writer) write(e *entry) {
 	delay := firstRetry
 	for {
+		w.slots <- struct{}{}
 		w.mu.Lock()
 		if !e.dirty || e.gone || w.ctx.Err() != nil {
 			e.writing = false
 			w.mu.Unlock()
+			<-w.slots
 			return
 		}
 		e.dirty = false
@@ -112,6 +119,7 @@ func (w *Writer) write(e *entry) {
 		w.mu.Unlock()
 
 		written, err := w.writeOnce(pod, want, remove)
+		<-w.slots
 		w.mu.Lock()
 		if written != nil {
 			e.pod = newest(e.pod, written)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -30,10 +31,22 @@ type figure struct {
 
 func main() {
 	only := flag.String("only", "", "measure the figures whose names contain this")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of this process to the file")
 	flag.Parse()
 	klog.LogToStderr(false)
 	klog.SetOutput(discard{})
 	ctrl.SetLogger(klog.NewKlogr())
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		defer pprof.StopCPUProfile()
+	}
 	ctx := context.Background()
 	fmt.Printf("%s, %d cores, %s\n\n", cpu(), runtime.NumCPU(), runtime.Version())
 	failed := false
@@ -48,6 +61,7 @@ func main() {
 		fmt.Printf("%-58s %-34s aim %s\n", f.name, value, f.aim)
 	}
 	if failed {
+		pprof.StopCPUProfile()
 		os.Exit(1)
 	}
 }
