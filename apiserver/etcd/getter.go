@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -77,10 +78,11 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 	if err != nil {
 		return nil, nil, fmt.Errorf("open storage of %s: %w", c.GroupResource, err)
 	}
+	back := streamed{raw, c.GroupResource.String(), new(atomic.Uint64)}
 	cached, err := cacher.NewCacherFromConfig(cacher.Config{
-		Storage: streamed{raw, c.GroupResource.String()}, Versioner: v, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
+		Storage: back, Versioner: v, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
 		ResourcePrefix: resourcePrefix, KeyFunc: keyFunc, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs,
-		IndexerFuncs: triggers, Indexers: indexers, Codec: c.Codec,
+		IndexerFuncs: triggers, Indexers: indexers, Codec: c.Codec, Clock: together{},
 	})
 	if err != nil {
 		raw.Close()
@@ -93,6 +95,6 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 			return nil, nil, fmt.Errorf("fill cache of %s: %w", c.GroupResource, err)
 		}
 	}
-	front := cacher.NewCacheDelegator(cached, raw)
+	front := cacher.NewCacheDelegator(cached, back)
 	return resuming{front}, sync.OnceFunc(func() { front.Stop(); cached.Stop(); raw.Close() }), nil
 }

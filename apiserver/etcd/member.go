@@ -17,7 +17,6 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	etcdconfig "go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/raft/v3/raftpb"
@@ -64,6 +63,7 @@ type Store struct {
 	Client *kubernetes.Client
 
 	server    *etcdserver.EtcdServer
+	reads     gate
 	compactor compactor
 	encrypted *encrypted
 	stop      sync.Once
@@ -168,7 +168,7 @@ func (s *Store) serve(ctx context.Context, c Config) error {
 		}
 		return fmt.Errorf("open etcd data in %s: %w", c.Dir, ctx.Err())
 	}
-	client := v3client.New(s.server)
+	client := s.reads.client(s.server)
 	k := &kubernetes.Client{Client: client}
 	k.Kubernetes = memberReads{k, s.peers}
 	s.Client, s.cancel = k, func() { _ = client.Close() }
@@ -329,10 +329,27 @@ func (s *Store) Stop() {
 		s.watched.close()
 		s.cancel()
 		if s.server != nil {
-			s.server.Stop() // hands the lead to another member, for which the sockets are needed
+			s.reads.close(2 * s.server.Cfg.ElectionTimeout())
+			s.handOver() // for which the sockets are needed
+			s.server.HardStop()
 			s.peers.close()
 		}
 	})
+}
+
+// handOver gives the lead to another member, if it is held. It takes no longer
+// than an election does, which follows in any case when the other one is
+// stopping too and never leads: etcd itself would wait for that for 6 s.
+func (s *Store) handOver() {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = s.server.TryTransferLeadershipOnShutdown() // the others elect one of them; it ends with the server
+	}()
+	select {
+	case <-over:
+	case <-time.After(2 * s.server.Cfg.ElectionTimeout()):
+	}
 }
 
 // Check says whether the data can be read, for /healthz/etcd.

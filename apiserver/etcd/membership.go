@@ -28,6 +28,10 @@ type Member struct {
 // ErrAlone says that a member takes in no others.
 var ErrAlone = errors.New("this server's etcd takes in no other members: its data must be in a directory and its API served on an address that others reach")
 
+// Alone says whether the data is in this process and nowhere else, so that it
+// is served by nobody when this process is gone. It asks nobody.
+func (s *Store) Alone() bool { return s.server != nil && len(s.server.Cluster().Members()) == 1 }
+
 // Members are all, by their address.
 func (s *Store) Members(ctx context.Context) ([]Member, error) {
 	if s.server == nil {

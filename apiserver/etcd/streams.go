@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"sync/atomic"
 
 	"google.golang.org/grpc/metadata"
 	"k8s.io/apimachinery/pkg/watch"
@@ -18,7 +19,8 @@ import (
 // waiting until somebody writes.
 type streamed struct {
 	storage.Interface
-	resource string
+	resource  string
+	requested *atomic.Uint64 // the version that a sign of progress was last requested for
 }
 
 func (s streamed) own(ctx context.Context) context.Context {
