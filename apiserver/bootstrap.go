@@ -75,33 +75,40 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.ensure(ctx, objs); err != nil {
 		return err
 	}
-	return s.waitForRoles(ctx)
+	return s.waitForRoles(ctx, objs)
 }
 
-// waitForRoles waits until the authorizer has seen the bootstrap roles: until
-// then it refuses what they allow.
-func (s *Server) waitForRoles(ctx context.Context) error {
+// waitForRoles waits until the authorizer has seen the bootstrap roles among
+// objs: until then it refuses what they allow.
+func (s *Server) waitForRoles(ctx context.Context, objs []metav1.Object) error {
 	if !s.serves(rbacv1.SchemeGroupVersion, "clusterroles") {
 		return nil // and the authorizer has none
 	}
 	return wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) {
-		for _, r := range auth.ClusterRoles() {
-			if _, err := s.rbac.ClusterRoles.Get(r.Name); err != nil {
-				return false, nil //nolint:nilerr // it is not there yet
-			}
-		}
-		for _, b := range auth.ClusterRoleBindings() {
-			if _, err := s.rbac.ClusterRoleBindings.Get(b.Name); err != nil {
-				return false, nil //nolint:nilerr // as above
-			}
-		}
-		for _, b := range auth.RoleBindings() {
-			if _, err := s.rbac.RoleBindings.RoleBindings(b.Namespace).Get(b.Name); err != nil {
-				return false, nil //nolint:nilerr // as above
+		for ; len(objs) > 0; objs = objs[1:] {
+			if !s.rbacKnows(objs[0]) {
+				return false, nil
 			}
 		}
 		return true, nil
 	})
+}
+
+// rbacKnows says whether the authorizer acts by an object, if it is one that it
+// acts by.
+func (s *Server) rbacKnows(obj metav1.Object) bool {
+	var err error
+	switch o := obj.(type) {
+	case *rbacv1.ClusterRole:
+		_, err = s.rbac.ClusterRoles.Get(o.Name)
+	case *rbacv1.ClusterRoleBinding:
+		_, err = s.rbac.ClusterRoleBindings.Get(o.Name)
+	case *rbacv1.Role:
+		_, err = s.rbac.Roles.Roles(o.Namespace).Get(o.Name)
+	case *rbacv1.RoleBinding:
+		_, err = s.rbac.RoleBindings.RoleBindings(o.Namespace).Get(o.Name)
+	}
+	return err == nil
 }
 
 // bootstrapWriters is how many objects are written at once: etcd syncs a
@@ -212,10 +219,8 @@ func missing[T any](have, want []T) []T {
 }
 
 func (s *Server) storeFor(obj runtime.Object) (*genericregistry.Store, schema.GroupVersionKind, error) {
-	for _, r := range s.resources {
-		if reflect.TypeOf(r.Kind.New()) == reflect.TypeOf(obj) {
-			return r.Store, r.Kind.GVK, nil
-		}
+	if r := s.byType[reflect.TypeOf(obj)]; r != nil {
+		return r.Store, r.Kind.GVK, nil
 	}
 	return nil, schema.GroupVersionKind{}, fmt.Errorf("kind %T is not served", obj)
 }

@@ -14,11 +14,15 @@ import (
 
 // socketChain is what a request from the network goes through, last line
 // first.
-func socketChain(h http.Handler, c *genericapiserver.Config, limit func(http.Handler, *genericapiserver.Config) http.Handler, closing context.Context) http.Handler {
+func socketChain(h http.Handler, c *genericapiserver.Config, limit func(http.Handler, *genericapiserver.Config) http.Handler, basic bool, closing context.Context) http.Handler {
 	h = endStreams(h, c, closing)
 	h = genericapifilters.WithAuthorization(h, c.Authorization.Authorizer, c.Serializer)
 	h = limit(h, c)
-	h = identify(h, c)
+	refuse := genericapifilters.Unauthorized(c.Serializer)
+	if basic {
+		refuse = challenge(refuse)
+	}
+	h = identify(h, c, refuse)
 	h = genericapifilters.WithRequestDeadline(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
 	h = genericfilters.WithWaitGroup(h, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
 	h = genericapifilters.WithCacheControl(h)
@@ -29,7 +33,7 @@ func socketChain(h http.Handler, c *genericapiserver.Config, limit func(http.Han
 // their callers end requests by their contexts.
 func inProcessChain(h http.Handler, c *genericapiserver.Config) http.Handler {
 	h = genericapifilters.WithAuthorization(h, c.Authorization.Authorizer, c.Serializer)
-	return observe(identify(h, c), c)
+	return observe(identify(h, c, genericapifilters.Unauthorized(c.Serializer)), c)
 }
 
 // endStreams ends watches and other streams when the server stops, which would
@@ -48,15 +52,23 @@ func endStreams(h http.Handler, c *genericapiserver.Config, closing context.Cont
 	})
 }
 
-// identify says who asks.
-func identify(h http.Handler, c *genericapiserver.Config) http.Handler {
+// challenge tells browsers and others that wait to be asked that a name and a
+// password will do (RFC 7617).
+func challenge(refuse http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="kubernetes-master"`)
+		refuse.ServeHTTP(w, r)
+	})
+}
+
+// identify says who asks; refuse answers those of whom that can't be said.
+func identify(h http.Handler, c *genericapiserver.Config, refuse http.Handler) http.Handler {
 	if c.FeatureGate.Enabled(features.ConstrainedImpersonation) {
 		h = impersonation.WithConstrainedImpersonation(h, c.Authorization.Authorizer, c.Serializer)
 	} else {
 		h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
 	}
 	h = genericapifilters.WithAudit(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc)
-	refuse := genericapifilters.Unauthorized(c.Serializer)
 	refuse = genericapifilters.WithFailedAuthenticationAudit(refuse, c.AuditBackend, c.AuditPolicyRuleEvaluator)
 	h = genericapifilters.WithAuthentication(h, c.Authentication.Authenticator, refuse, c.Authentication.APIAudiences, c.Authentication.RequestHeaderConfig)
 	return genericapifilters.WithWarningRecorder(h)

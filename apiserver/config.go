@@ -28,6 +28,7 @@ type Config struct {
 	Listener                net.Listener
 	Serving                 dynamiccertificates.CertKeyContentProvider
 	TLSCertFile, TLSKeyFile string
+	TLS                     TLS
 	ClientCAPEM             []byte // signs client certificates
 	// Authentication and Authorization are what an administrator may add and
 	// choose; Audit, nil for none, what is written down of requests.

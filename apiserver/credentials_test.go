@@ -6,11 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -83,8 +79,20 @@ func TestPasswordsOverTheSocket(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	cfg.Password = "wrong"
+	for name, r := range map[string]*raw{"a wrong password": rawTo(t, cfg), "no password": rawTo(t, as(t, c, ""))} {
+		a := r.get("/api/v1/nodes")
+		if a.code != http.StatusUnauthorized || a.status(t).Reason != metav1.StatusReasonUnauthorized {
+			t.Errorf("%s: %d %s", name, a.code, a.body)
+		}
+		if asked := a.header.Get("WWW-Authenticate"); asked != `Basic realm="kubernetes-master"` {
+			t.Errorf("%s is answered with the challenge %q", name, asked)
+		}
+	}
 	if a := rawTo(t, cfg).get("/version"); a.code != http.StatusUnauthorized {
 		t.Errorf("a wrong password is not anonymous: %d %s", a.code, a.body)
+	}
+	if a := rawTo(t, as(t, socket(t, nil), "")).get("/api/v1/nodes"); a.code != http.StatusUnauthorized || a.header.Get("WWW-Authenticate") != "" {
+		t.Errorf("a password is asked for where none is accepted: %d %v", a.code, a.header)
 	}
 }
 
@@ -189,49 +197,6 @@ func TestFurtherClientCAsAreReadAgain(t *testing.T) {
 	if got := whoami(t, rawTo(t, access(t, c))); got != "kubernetes-admin system:masters,system:authenticated" {
 		t.Errorf("the cluster's own: %q", got)
 	}
-}
-
-// shown is the certificate that new connections see.
-func shown(t *testing.T, c *clustertest.Cluster) *x509.Certificate {
-	t.Helper()
-	a, err := c.Access()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &tls.Dialer{NetDialer: &net.Dialer{Timeout: 10 * time.Second}, Config: &tls.Config{InsecureSkipVerify: true}}
-	conn, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(a.Server, "https://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
-}
-
-func TestServingCertificatesFromFilesAreReadAgain(t *testing.T) {
-	t.Parallel()
-	ca, dir := authority(t), t.TempDir()
-	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	serve := func(name string) {
-		t.Helper()
-		leaf, err := ca.Serving(name, pkix.Name{CommonName: name}, "localhost", "127.0.0.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		put(t, key, leaf.Current().Key)
-		put(t, cert, leaf.Current().Cert)
-	}
-	serve("first")
-	c := socket(t, func(cfg *cluster.Config) { cfg.APIServer.TLSCertFile, cfg.APIServer.TLSKeyFile = cert, key })
-	if got := shown(t, c).Subject.CommonName; got != "first" {
-		t.Errorf("%q", got)
-	}
-	serve("second")
-	eventually(t, func() error {
-		if got := shown(t, c).Subject.CommonName; got != "second" {
-			return fmt.Errorf("%q", got)
-		}
-		return nil
-	})
 }
 
 // defaultAccount makes the account that no controller makes here.

@@ -2,17 +2,11 @@ package apiserver_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig/controller"
 	"k8s.io/client-go/kubernetes"
-	kmsservice "k8s.io/kms/pkg/service"
 
 	"github.com/skiffcluster/skiff/apiserver"
 )
@@ -264,90 +257,6 @@ func TestCustomResourcesAreEncryptedToo(t *testing.T) {
 	if raw := stored(t, s, "apps/deployments/default/d"); !bytes.HasPrefix(raw, []byte("k8s:enc:aescbc:v1:key1:")) {
 		t.Errorf("a whole group: %q", raw)
 	}
-}
-
-// kms keeps keys as a KMS v2 plugin does.
-type kms struct {
-	mu  sync.Mutex
-	key string // the one that encrypts; "" is out of order
-}
-
-func (k *kms) set(key string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.key = key
-}
-
-func (k *kms) current() string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.key
-}
-
-func sealer(key string) (cipher.AEAD, error) {
-	b, err := aes.NewCipher([]byte(fmt.Sprintf("%-32s", key)))
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(b)
-}
-
-func (k *kms) Encrypt(_ context.Context, _ string, data []byte) (*kmsservice.EncryptResponse, error) {
-	key := k.current()
-	a, err := sealer(key)
-	if err != nil || key == "" {
-		return nil, errors.Join(err, errors.New("out of order"))
-	}
-	return &kmsservice.EncryptResponse{Ciphertext: a.Seal(nil, make([]byte, a.NonceSize()), data, nil), KeyID: key}, nil
-}
-
-func (k *kms) Decrypt(_ context.Context, _ string, r *kmsservice.DecryptRequest) ([]byte, error) {
-	a, err := sealer(r.KeyID)
-	if err != nil || k.current() == "" {
-		return nil, errors.Join(err, errors.New("out of order"))
-	}
-	return a.Open(nil, make([]byte, a.NonceSize()), r.Ciphertext, nil)
-}
-
-func (k *kms) Status(context.Context) (*kmsservice.StatusResponse, error) {
-	if k.current() == "" {
-		return nil, errors.New("out of order")
-	}
-	return &kmsservice.StatusResponse{Version: "v2", Healthz: "ok", KeyID: k.current()}, nil
-}
-
-func TestAKeyManagementService(t *testing.T) {
-	t.Parallel()
-	socket := filepath.Join(t.TempDir(), "kms.sock")
-	plugin := &kms{}
-	server := kmsservice.NewGRPCService(socket, time.Second, plugin)
-	served := make(chan error, 1)
-	go func() { served <- server.ListenAndServe() }()
-	eventually(t, func() error { _, err := os.Stat(socket); return err })
-	t.Cleanup(func() { server.Close(); <-served })
-	s, _ := encrypted(t, t.TempDir(), encryption("secrets", "  - kms: {apiVersion: v2, name: vault, endpoint: 'unix://"+socket+"', timeout: 1s}\n"))
-	r, k := rawTo(t, s.admin()), clientset(t, s.admin())
-	for _, path := range []string{"/healthz/kms-providers", "/readyz/kms-providers", "/readyz"} {
-		if a := r.get(path); a.code != http.StatusInternalServerError {
-			t.Errorf("%s: %d %s", path, a.code, a.body)
-		}
-	}
-	if a := r.get("/livez"); a.code != http.StatusOK {
-		t.Errorf("a key service that is out of order kills the server: %d %s", a.code, a.body)
-	}
-	if _, err := k.CoreV1().Secrets("default").Create(t.Context(), &corev1.Secret{ObjectMeta: named("early")}, metav1.CreateOptions{}); err == nil {
-		t.Error("a secret is stored without a key")
-	}
-	plugin.set("first")
-	eventually(t, func() error {
-		if a := r.get("/readyz"); a.code != http.StatusOK {
-			return fmt.Errorf("%d %s", a.code, a.body)
-		}
-		return nil
-	})
-	makeSecret(t, k, "a")
-	readSecret(t, k, "a")
-	expectStored(t, s, "a", "k8s:enc:kms:v2:vault:")
 }
 
 func TestEncryptionConfigurationsThatCanNotBe(t *testing.T) {

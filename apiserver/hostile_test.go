@@ -559,6 +559,9 @@ func TestManyWatches(t *testing.T) {
 		}
 	}
 	cancel()
+	for _, w := range watches {
+		w.Stop() // else the client's end may wait for a reader of its error
+	}
 	eventually(t, func() error {
 		if left := runtime.NumGoroutine(); left > goroutines+n/10+50 {
 			return fmt.Errorf("%d goroutines, %d before", left, goroutines)

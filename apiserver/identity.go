@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"crypto"
-	"errors"
 	"fmt"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -17,26 +16,6 @@ import (
 	"github.com/skiffcluster/skiff/apiserver/audit"
 	"github.com/skiffcluster/skiff/apiserver/auth"
 )
-
-// secure serves HTTPS. The library shows new connections what its provider has
-// by then.
-func (s *Server) secure(c *genericapiserver.Config) error {
-	serving := s.config.Serving
-	if cert, key := s.config.TLSCertFile, s.config.TLSKeyFile; cert != "" || key != "" {
-		if cert == "" || key == "" {
-			return errors.New("--tls-cert-file and --tls-private-key-file must be given together")
-		}
-		var err error
-		if serving, err = dynamiccertificates.NewDynamicServingContentFromFiles("serving-cert", cert, key); err != nil {
-			return fmt.Errorf("--tls-cert-file %s, --tls-private-key-file %s: %w", cert, key, err)
-		}
-	}
-	if serving == nil {
-		return errors.New("no certificate to serve with")
-	}
-	c.SecureServing = &genericapiserver.SecureServingInfo{Listener: s.config.Listener, Cert: serving}
-	return nil
-}
 
 // authenticate says who asks.
 func (s *Server) authenticate(c *genericapiserver.Config) (err error) {

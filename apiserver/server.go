@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -65,7 +66,9 @@ type Server struct {
 	closing    context.Context //nolint:containedctx // ends long-running requests
 	close      context.CancelFunc
 	resources  map[schema.GroupResource]*registry.Resource
+	byType     map[reflect.Type]*registry.Resource // the same by the Go type of their objects
 	versions   []*registry.Resource // further versions of resources
+	routes     routes
 	tokens     *auth.Tokens
 	rbac       *auth.RBAC
 	allocator  *services.Allocator
@@ -106,7 +109,7 @@ var self = &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.Sys
 func New(ctx context.Context, c Config) (_ *Server, err error) {
 	c.complete()
 	closing, cancel := context.WithCancel(context.Background())
-	s := &Server{closing: closing, close: cancel, config: c, transport: inprocess.New(), ready: make(chan struct{}), resources: map[schema.GroupResource]*registry.Resource{}}
+	s := &Server{closing: closing, close: cancel, config: c, transport: inprocess.New(), ready: make(chan struct{}), resources: map[schema.GroupResource]*registry.Resource{}, byType: map[reflect.Type]*registry.Resource{}, routes: routes{}}
 	if s.store, err = etcd.Start(ctx, c.Etcd); err != nil {
 		return nil, err
 	}
@@ -170,7 +173,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	cfg.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
-	if s.crd, err = crd.New(ctx, *cfg, s.store, resolver{objects{s}}); err != nil {
+	if s.crd, err = crd.New(ctx, *cfg, s.store, resolver{objects{s}}, s.config.DialNode); err != nil {
 		return err
 	}
 	if err := s.addSubresources(); err != nil {
@@ -185,7 +188,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.generic, err = cfg.Complete(s.informers).New("skiff", s.crd.GenericAPIServer); err != nil {
 		return fmt.Errorf("assemble API server: %w", err)
 	}
-	i := &installer{server: s.generic, config: cfg, scheme: t.scheme, codecs: t.codecs, params: t.params, spec: t.spec}
+	i := &installer{server: s.generic, config: cfg, scheme: t.scheme, codecs: t.codecs, params: t.params, spec: t.spec, routes: s.routes}
 	if err := i.install(groups); err != nil {
 		return err
 	}
@@ -201,7 +204,7 @@ func (s *Server) assemble(ctx context.Context) error {
 			}
 		}
 		return all
-	})
+	}, i.complete)
 	if err := s.addHealth(); err != nil {
 		return err
 	}
@@ -220,7 +223,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.fairness != nil {
 		s.fairness.Install(s.generic.Handler.NonGoRestfulMux)
 	}
-	s.transport.Serve(inProcessChain(s.aggregator.Handler(s.generic.Handler.Director), cfg))
+	s.transport.Serve(inProcessChain(s.aggregator.Handler(s.routes.handler(s.generic.Handler.Director)), cfg))
 	return nil
 }
 
@@ -285,6 +288,7 @@ func (s *Server) openResource(t *types, k *api.Kind, getter generic.RESTOptionsG
 	key := k.GVR.GroupResource()
 	if s.resources[key] == nil {
 		s.resources[key] = r
+		s.byType[reflect.TypeOf(k.New())] = r
 	} else {
 		s.versions = append(s.versions, r)
 	}
@@ -328,7 +332,7 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	c := genericapiserver.NewConfig(t.codecs)
 	c.EffectiveVersion = effectiveVersion{compatibility.DefaultBuildEffectiveVersion()}
 	c.BuildHandlerChainFunc = func(h http.Handler, c *genericapiserver.Config) http.Handler {
-		return socketChain(s.aggregator.Handler(h), c, s.limit, s.closing)
+		return socketChain(s.aggregator.Handler(s.routes.handler(h)), c, s.limit, s.config.Authentication.BasicFile != "", s.closing)
 	}
 	c.LoopbackClientConfig = s.RESTConfig(self)
 	c.PublicAddress = s.config.AdvertiseAddress
@@ -355,7 +359,7 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	var err error
 	c.AdmissionControl, err = admission.New(admission.Config{
 		Objects: objects{s}, Client: s.client, Informers: s.informers, REST: c.LoopbackClientConfig,
-		Authorizer: c.Authorization.Authorizer, Services: resolver{objects{s}}, Presence: s.presenceOf, Stop: s.closing.Done(),
+		Authorizer: c.Authorization.Authorizer, Services: resolver{objects{s}}, Dial: s.config.DialNode, Presence: s.presenceOf, Stop: s.closing.Done(),
 		Enable: s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins,
 	})
 	return c, err
@@ -396,6 +400,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, f := range s.beside {
 		group.Go(func() { f(ctx) })
 	}
+	s.waitForCaches(ctx)
 	s.informers.Start(ctx.Done())
 	for _, p := range s.presences {
 		group.Go(func() { s.watchPresence(ctx, p) })
@@ -439,6 +444,23 @@ func (s *Server) Run(ctx context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+// initializing is after how long the library has those ask again who want to
+// read a resource whose watch cache is not filled yet.
+const initializing = time.Second
+
+// waitForCaches waits until the watch caches are filled, a few milliseconds
+// after they were made, so that the server's own informers need not ask again.
+// A resource that can't be read, whose key is missing, stops nobody else.
+func (s *Server) waitForCaches(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, initializing)
+	defer cancel()
+	for _, r := range s.resources {
+		for ctx.Err() == nil && r.Store.ReadinessCheck() != nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 // drainTimeout is how long a stop waits for requests under way; watches and

@@ -66,9 +66,18 @@ func AdvertiseAddress(bind net.IP) net.IP {
 	if !bind.IsUnspecified() {
 		return bind
 	}
+	if ip := ownAddress(false); ip != nil {
+		return ip
+	}
+	return net.IPv4(127, 0, 0, 1)
+}
+
+// ownAddress is one by which others reach this machine; nil: it has none of the
+// family.
+func ownAddress(is6 bool) net.IP {
 	links, err := net.Interfaces()
 	if err != nil {
-		return net.IPv4(127, 0, 0, 1)
+		return nil
 	}
 	for _, l := range links {
 		if l.Flags&net.FlagUp == 0 || l.Flags&net.FlagLoopback != 0 || ours(l.Name) {
@@ -79,12 +88,12 @@ func AdvertiseAddress(bind net.IP) net.IP {
 			continue
 		}
 		for _, a := range addrs {
-			if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			if n, ok := a.(*net.IPNet); ok && (n.IP.To4() == nil) == is6 && n.IP.IsGlobalUnicast() {
 				return n.IP
 			}
 		}
 	}
-	return net.IPv4(127, 0, 0, 1)
+	return nil
 }
 
 // Kubeconfig is a kubeconfig with this access, whose one context has a name.

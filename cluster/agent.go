@@ -59,9 +59,12 @@ type Agent struct {
 	serving certificate.Manager // of what it serves its API with
 }
 
-// membership is what a node remembers of its cluster.
+// membership is what a node remembers of its cluster, and of itself.
 type membership struct {
-	Servers []string `json:"servers"`
+	Servers    []string `json:"servers"`
+	Node       string   `json:"node"`
+	CgroupRoot string   `json:"cgroupRoot,omitempty"`
+	Containerd string   `json:"containerd,omitempty"` // its address, where it is not our own
 	clusterAnswer
 }
 
@@ -84,6 +87,11 @@ func StartAgent(ctx context.Context, cfg AgentConfig) (_ *Agent, err error) {
 	if err := os.MkdirAll(a.dir("pki"), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
+	release, err := lockAgent(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	a.Cluster.release = append(a.Cluster.release, release)
 	if err := a.step("join", func() error { return a.join(ctx) }); err != nil {
 		return nil, err
 	}
@@ -113,7 +121,10 @@ func (a *Agent) join(ctx context.Context) error {
 				return fmt.Errorf("data directory %s is of a node of another cluster than the token: choose another with --data-dir", a.cfg.DataDir)
 			}
 		}
-		return nil
+		if was := a.known.Node; was != "" && was != a.cfg.Node.NodeName {
+			return fmt.Errorf("data directory %s is of node %s: choose another with --data-dir, or --node-name %s", a.cfg.DataDir, was, was)
+		}
+		return a.remember(a.known.Servers)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("what is known of the cluster: %w", err)
@@ -155,7 +166,8 @@ func (a *Agent) fits(ctx context.Context, own kubernetes.Interface) error {
 }
 
 func (a *Agent) remember(servers []string) error {
-	a.known.Servers = servers
+	a.known.Servers, a.known.Node = servers, a.cfg.Node.NodeName
+	a.known.CgroupRoot, a.known.Containerd = a.cfg.Node.CgroupRoot, a.cfg.Node.ContainerdAddress
 	raw, err := json.MarshalIndent(a.known, "", "  ")
 	if err != nil {
 		return err
@@ -314,19 +326,21 @@ func (a *Agent) startNode(ctx context.Context) error {
 	cfg := a.cfg.Node.Config
 	cfg.REST = a.servers.RESTConfig("")
 	cfg.ClusterDomain, cfg.ClusterDNS, cfg.ClientCA = a.known.ClusterDomain, []string{a.known.ClusterDNS}, a.ca
-	if pods, err := netip.ParsePrefix(a.known.ClusterCIDR); err == nil {
-		cfg.ClusterCIDRs = []netip.Prefix{pods}
-	}
+	cfg.ClusterCIDRs = prefixes(a.known.ClusterCIDR)
 	if cfg.NodeIP == "" {
-		cfg.NodeIP = AdvertiseAddress(net.IPv4zero).String()
+		var err error
+		if cfg.NodeIP, err = NodeAddresses(a.known.ClusterCIDR); err != nil {
+			return fmt.Errorf("node %s: %w", cfg.NodeName, err)
+		}
 	}
 	if a.cfg.Node.Simulated {
 		cfg.Runtime = simulated.New(clock.RealClock{})
 	} else {
-		cfg.DataDir = a.dir("node")
+		cfg.DataDir = a.dir(agentData)
 	}
 	if cfg.Port < 0 && cfg.Listener == nil {
-		l, err := net.Listen("tcp", net.JoinHostPort(cfg.NodeIP, "0"))
+		ip, _, _ := strings.Cut(cfg.NodeIP, ",")
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
 		if err != nil {
 			return fmt.Errorf("node %s: listen: %w", cfg.NodeName, err)
 		}
@@ -350,11 +364,15 @@ func (a *Agent) serve(ctx context.Context, cfg *nodeagent.Config) error {
 		return err
 	}
 	name, _ := nodeUser(cfg.NodeName)
+	var addresses []net.IP
+	for ip := range strings.SplitSeq(cfg.NodeIP, ",") {
+		addresses = append(addresses, net.ParseIP(ip))
+	}
 	a.serving, err = a.manager("serving", certificate.Config{
 		SignerName: certificatesv1.KubeletServingSignerName,
 		Template: &x509.CertificateRequest{
 			Subject:  pkix.Name{CommonName: name, Organization: []string{user.NodesGroup}},
-			DNSNames: []string{cfg.NodeName}, IPAddresses: []net.IP{net.ParseIP(cfg.NodeIP)},
+			DNSNames: []string{cfg.NodeName}, IPAddresses: addresses,
 		},
 		Usages:      []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth},
 		ClientsetFn: func(*tls.Certificate) (kubernetes.Interface, error) { return own, nil },

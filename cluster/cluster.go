@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,6 +64,7 @@ type running struct {
 // Start starts a cluster and returns when it can be used. ctx limits the start
 // only; Stop ends the cluster.
 func Start(ctx context.Context, config Config) (_ *Cluster, err error) {
+	defer relaxGC()()
 	c := &Cluster{config: config, access: make(chan struct{}, 1), serving: make(chan struct{}), failed: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -311,6 +311,9 @@ func (c *Cluster) prepareAPIServer() error {
 	}
 	a.ServiceAccounts.Key, a.ClientCAPEM, a.KubeletCAPEM = key, c.pki.CA(), c.pki.CA()
 	a.KubeletClientCertificate = agents.ClientCertificate
+	if a.DialNode == nil {
+		a.DialNode = c.dialPods(agents.ClientCertificate)
+	}
 	proxy, ca, err := c.frontProxy()
 	if err != nil {
 		return err
@@ -349,8 +352,8 @@ func (c *Cluster) startAPIServer(ctx context.Context) (err error) {
 func (c *Cluster) servingCertificate(a apiserver.Config) (*pki.Leaf, error) {
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + c.config.ClusterDomain}
 	addresses := []string{"127.0.0.1", "::1"}
-	if prefix, err := netip.ParsePrefix(a.ServiceClusterIPRange); err == nil {
-		addresses = append(addresses, prefix.Masked().Addr().Next().String())
+	for _, p := range prefixes(a.ServiceClusterIPRange) {
+		addresses = append(addresses, p.Addr().Next().String())
 	}
 	if a.AdvertiseAddress != nil && !a.AdvertiseAddress.IsLoopback() {
 		addresses = append(addresses, a.AdvertiseAddress.String())

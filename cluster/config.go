@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -31,7 +30,8 @@ type Config struct {
 	ServerNames []string
 	// ClusterDomain is what service names end in. Default "cluster.local".
 	ClusterDomain string
-	// ClusterCIDR is what pods' addresses are from. Default 10.244.0.0/16.
+	// ClusterCIDR is what pods' addresses are from: one network, or one for each
+	// IP family separated by a comma. Default 10.244.0.0/16.
 	ClusterCIDR string
 	// Progress is told of each step of the start.
 	Progress func(Step)
@@ -87,31 +87,12 @@ type Step struct {
 // Validate checks what a person may have got wrong, and names it by its flag.
 func (c Config) Validate() error {
 	c.complete()
-	pods, err := prefix("cluster-cidr", c.ClusterCIDR)
-	if err != nil {
-		return err
-	}
-	services, err := prefix("service-cluster-ip-range", c.APIServer.ServiceClusterIPRange)
-	if err != nil {
-		return err
-	}
 	for _, r := range c.Without {
 		if !slices.Contains([]Room{Controllers, Scheduler, Nodes}, r) {
 			return fmt.Errorf("--without %q: there are %s, %s and %s", r, Controllers, Scheduler, Nodes)
 		}
 	}
-	if pods.Overlaps(services) {
-		return fmt.Errorf("--cluster-cidr %s and --service-cluster-ip-range %s overlap: pods and services need addresses of their own", pods, services)
-	}
-	return nil
-}
-
-func prefix(flag, value string) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(value)
-	if err != nil {
-		return p, fmt.Errorf("--%s %q is not a network such as 10.244.0.0/16", flag, value)
-	}
-	return p.Masked(), nil
+	return checkNetworks(c.ClusterCIDR, c.APIServer.ServiceClusterIPRange)
 }
 
 func (c *Config) complete() {

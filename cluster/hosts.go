@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Hosts are what stands for the machines of a cluster when several nodes share
@@ -33,8 +34,11 @@ type hostsPlan struct {
 	// directory and no other.
 	ID string `json:"id"`
 	// Networks have 254 hosts each; the first address is the machine's.
-	Networks []netip.Prefix  `json:"networks"`
-	Hosts    map[string]host `json:"hosts"`
+	Networks []netip.Prefix `json:"networks"`
+	// IPv6 gives each network and host an address of that family as well, which
+	// follows from the others.
+	IPv6  bool            `json:"ipv6,omitempty"`
+	Hosts map[string]host `json:"hosts"`
 }
 
 // host is one of them.
@@ -49,7 +53,7 @@ var hostNetworks = netip.MustParsePrefix("192.168.128.0/17")
 // planHosts adds names to what there is, each to the network of its index in
 // networks. New networks overlap nothing that is taken.
 func planHosts(old hostsPlan, dir string, names []string, networks []int, taken []netip.Prefix) (hostsPlan, error) {
-	plan := hostsPlan{ID: old.ID, Networks: slices.Clone(old.Networks), Hosts: map[string]host{}}
+	plan := hostsPlan{ID: old.ID, IPv6: old.IPv6, Networks: slices.Clone(old.Networks), Hosts: map[string]host{}}
 	used := map[netip.Addr]bool{}
 	for name, h := range old.Hosts {
 		plan.Hosts[name], used[h.Address] = h, true
@@ -110,6 +114,44 @@ func (p *hostsPlan) uplink(h host) string {
 
 // machine is the machine's address in a network of hosts.
 func machine(network netip.Prefix) netip.Addr { return network.Addr().Next() }
+
+// network6 is a network of hosts in IPv6: of the addresses that each site may
+// choose for itself (RFC 4193), by the ID.
+func (p *hostsPlan) network6(network int) netip.Prefix {
+	id, _ := hex.DecodeString(p.ID) // written by planHosts
+	a := [16]byte{0: 0xfd, 1: 0x5c, 6: byte(network >> 8), 7: byte(network)}
+	copy(a[2:5], id)
+	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
+}
+
+// address6 ends as the host's other address does.
+func (p *hostsPlan) address6(h host) netip.Addr {
+	a, b := p.network6(h.Network).Addr().As16(), h.Address.As4()
+	a[15] = b[3]
+	return netip.AddrFrom16(a)
+}
+
+// addresses are a host's own, in the order of the families of the pods' networks.
+func (p *hostsPlan) addresses(h host, pods []netip.Prefix) string {
+	var out []string
+	for _, n := range pods {
+		if n.Addr().Is6() {
+			out = append(out, p.address6(h).String())
+		} else {
+			out = append(out, h.Address.String())
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// links are the networks that a host is on, with its address there.
+func (p *hostsPlan) links(h host) map[netip.Prefix]netip.Addr {
+	out := map[netip.Prefix]netip.Addr{p.Networks[h.Network]: h.Address}
+	if p.IPv6 {
+		out[p.network6(h.Network)] = p.address6(h)
+	}
+	return out
+}
 
 // readHosts gives what hosts a cluster has; none is no error.
 func readHosts(dir string) (hostsPlan, error) {

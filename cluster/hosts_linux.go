@@ -23,7 +23,11 @@ import (
 // of it outlives this process, as the containers do that use it.
 func ensureHosts(dir string, p *hostsPlan) error {
 	for i, n := range p.Networks {
-		if err := ensureHostNetwork(p.bridge(i), n); err != nil {
+		on := []netip.Prefix{n}
+		if p.IPv6 {
+			on = append(on, p.network6(i))
+		}
+		if err := ensureHostNetwork(p.bridge(i), on); err != nil {
 			return err
 		}
 	}
@@ -35,8 +39,14 @@ func ensureHosts(dir string, p *hostsPlan) error {
 			return fmt.Errorf("host %s: %w", name, err)
 		}
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-		return fmt.Errorf("have this machine route between hosts: %w", err)
+	forwarding := []string{"ipv4/ip_forward"}
+	if p.IPv6 {
+		forwarding = append(forwarding, "ipv6/conf/all/forwarding")
+	}
+	for _, name := range forwarding {
+		if err := os.WriteFile(filepath.Join("/proc/sys/net", name), []byte("1"), 0o644); err != nil {
+			return fmt.Errorf("have this machine route between hosts: %w", err)
+		}
 	}
 	return writeHostRules(p)
 }
@@ -60,12 +70,12 @@ func takenNetworks() ([]netip.Prefix, error) {
 	return out, nil
 }
 
-func ensureHostNetwork(name string, n netip.Prefix) error {
+func ensureHostNetwork(name string, on []netip.Prefix) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	// An address of its own: else it takes the lowest of its ports', which come
 	// and go.
-	b := machine(n).As4()
+	b := machine(on[0]).As4()
 	attrs.HardwareAddr = net.HardwareAddr{0x0a, 0x5a, b[0], b[1], b[2], b[3]}
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, syscall.EEXIST) {
 		return fmt.Errorf("make bridge %s: %w", name, err)
@@ -74,13 +84,24 @@ func ensureHostNetwork(name string, n netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", name, err)
 	}
-	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(machine(n), n.Bits())}); err != nil {
-		return fmt.Errorf("set address of bridge %s: %w", name, err)
+	for _, n := range on {
+		if err := netlink.AddrReplace(link, hostAddr(machine(n), n.Bits())); err != nil {
+			return fmt.Errorf("set address %s of bridge %s: %w", machine(n), name, err)
+		}
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set bridge %s up: %w", name, err)
 	}
 	return nil
+}
+
+// hostAddr is one that nobody else has, and that is not looked for at others.
+func hostAddr(a netip.Addr, bits int) *netlink.Addr {
+	addr := &netlink.Addr{IPNet: ipNet(a, bits)}
+	if a.Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	return addr
 }
 
 func ipNet(a netip.Addr, bits int) *net.IPNet {
@@ -125,23 +146,30 @@ func ensureHost(path string, p *hostsPlan, h host) error {
 	if err := netlink.LinkSetUp(uplink); err != nil {
 		return fmt.Errorf("set link %s up: %w", p.uplink(h), err)
 	}
-	n := p.Networks[h.Network]
 	for _, name := range []string{"lo", "eth0"} {
 		link, err := inside.LinkByName(name)
 		if err != nil {
 			return fmt.Errorf("find link %s: %w", name, err)
 		}
 		if name == "eth0" {
-			if err := inside.AddrReplace(link, &netlink.Addr{IPNet: ipNet(h.Address, n.Bits())}); err != nil {
-				return fmt.Errorf("set address %s: %w", h.Address, err)
+			for n, a := range p.links(h) {
+				if err := inside.AddrReplace(link, hostAddr(a, n.Bits())); err != nil {
+					return fmt.Errorf("set address %s: %w", a, err)
+				}
 			}
 		}
 		if err := inside.LinkSetUp(link); err != nil {
 			return fmt.Errorf("set link %s up: %w", name, err)
 		}
 	}
-	if err := inside.RouteReplace(&netlink.Route{Dst: ipNet(netip.IPv4Unspecified(), 0), Gw: machine(n).AsSlice()}); err != nil {
-		return fmt.Errorf("set default route: %w", err)
+	for n := range p.links(h) {
+		all := netip.IPv4Unspecified()
+		if n.Addr().Is6() {
+			all = netip.IPv6Unspecified()
+		}
+		if err := inside.RouteReplace(&netlink.Route{Dst: ipNet(all, 0), Gw: machine(n).AsSlice()}); err != nil {
+			return fmt.Errorf("set default route to %s: %w", machine(n), err)
+		}
 	}
 	return nil
 }
@@ -215,8 +243,8 @@ func setHostname(name string) error {
 	return nil
 }
 
-func hostRules(p *hostsPlan) *nftables.Table {
-	return &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "skiff-hosts-" + p.ID}
+func hostRules(p *hostsPlan, family nftables.TableFamily) *nftables.Table {
+	return &nftables.Table{Family: family, Name: "skiff-hosts-" + p.ID}
 }
 
 // writeHostRules masquerades what leaves the hosts' networks.
@@ -225,17 +253,13 @@ func writeHostRules(p *hostsPlan) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	t := hostRules(p)
-	c.AddTable(t)
-	c.DelTable(t)
-	c.AddTable(t)
-	chain := c.AddChain(&nftables.Chain{Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
-	for _, from := range p.Networks {
-		exprs := inNetwork(from, 12, expr.CmpOpEq) // source, RFC 791
-		for _, to := range p.Networks {
-			exprs = append(exprs, inNetwork(to, 16, expr.CmpOpNeq)...) // target
+	masquerade(c, hostRules(p, nftables.TableFamilyIPv4), p.Networks)
+	if p.IPv6 {
+		var networks []netip.Prefix
+		for i := range p.Networks {
+			networks = append(networks, p.network6(i))
 		}
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(exprs, &expr.Masq{})})
+		masquerade(c, hostRules(p, nftables.TableFamilyIPv6), networks)
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("masquerade of hosts: %w", err)
@@ -243,10 +267,34 @@ func writeHostRules(p *hostsPlan) error {
 	return nil
 }
 
-func inNetwork(n netip.Prefix, offset uint32, op expr.CmpOp) []expr.Any {
+func masquerade(c *nftables.Conn, t *nftables.Table, networks []netip.Prefix) {
+	c.AddTable(t)
+	c.DelTable(t)
+	c.AddTable(t)
+	chain := c.AddChain(&nftables.Chain{Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
+	for _, from := range networks {
+		exprs := inNetwork(from, true, expr.CmpOpEq)
+		for _, to := range networks {
+			exprs = append(exprs, inNetwork(to, false, expr.CmpOpNeq)...)
+		}
+		if from.Addr().Is6() { // what is for the link or for many stays as it is
+			exprs = append(exprs, inNetwork(netip.MustParsePrefix("2000::/3"), false, expr.CmpOpEq)...)
+		}
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(exprs, &expr.Masq{})})
+	}
+}
+
+// inNetwork compares the source or the target address; the offsets are those of
+// RFC 791 and RFC 8200.
+func inNetwork(n netip.Prefix, source bool, op expr.CmpOp) []expr.Any {
+	size := uint32(n.Addr().BitLen() / 8)
+	offset := map[uint32]uint32{4: 16, 16: 24}[size]
+	if source {
+		offset -= size
+	}
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: net.CIDRMask(n.Bits(), 32), Xor: make([]byte, 4)},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: net.CIDRMask(n.Bits(), n.Addr().BitLen()), Xor: make([]byte, size)},
 		&expr.Cmp{Op: op, Register: 1, Data: n.Addr().AsSlice()},
 	}
 }
@@ -272,8 +320,10 @@ func removeHosts(dir string, p *hostsPlan) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	c.AddTable(hostRules(p))
-	c.DelTable(hostRules(p))
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
+		c.AddTable(hostRules(p, family))
+		c.DelTable(hostRules(p, family))
+	}
 	return errors.Join(append(errs, c.Flush())...)
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,7 @@ type hostedNode struct {
 	Address                     string
 	CgroupRoot, BinDir          string
 	ClusterDomain, ClusterCIDR  string
+	Masters                     []string `json:",omitempty"` // beside the one that wrote this
 	DNSAddress                  netip.Addr
 	Labels                      map[string]string `json:",omitempty"`
 	Taints                      []corev1.Taint    `json:",omitempty"`
@@ -73,6 +75,8 @@ func RunHostedNode(ctx context.Context, file string, lifeline io.Reader, ready i
 	if err := setHostname(n.Name); err != nil {
 		return err
 	}
+	var group sync.WaitGroup
+	defer group.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -85,9 +89,12 @@ func RunHostedNode(ctx context.Context, file string, lifeline io.Reader, ready i
 		return err
 	}
 	defer release()
-	w, err := n.worker()
+	w, keep, err := n.worker()
 	if err != nil {
 		return err
+	}
+	for _, k := range keep {
+		group.Go(func() { k(ctx) })
 	}
 	return w.Run(ctx, func() { _, _ = io.WriteString(ready, "ready\n") })
 }
@@ -111,21 +118,29 @@ func lockFile(ctx context.Context, path string) (func(), error) {
 	}
 }
 
-func (n *hostedNode) worker() (Worker, error) {
+// worker is the node, and what keeps its ways to the masters.
+func (n *hostedNode) worker() (w Worker, keep []func(context.Context), err error) {
 	configs := map[string]*restclient.Config{}
 	for name := range n.users() {
 		c, err := clientcmd.BuildConfigFromFlags("", n.file(name+".conf"))
 		if err != nil {
-			return Worker{}, fmt.Errorf("kubeconfig of %s: %w", name, err)
+			return Worker{}, nil, fmt.Errorf("kubeconfig of %s: %w", name, err)
 		}
 		c.QPS = -1
+		if len(n.Masters) > 0 {
+			var k func(context.Context)
+			if c, k, err = overMasters(c, n.Masters); err != nil {
+				return Worker{}, nil, fmt.Errorf("masters for %s: %w", name, err)
+			}
+			keep = append(keep, k)
+		}
 		configs[name] = c
 	}
 	ca, err := os.ReadFile(n.file("ca.crt"))
 	if err != nil {
-		return Worker{}, fmt.Errorf("cluster CA: %w", err)
+		return Worker{}, nil, fmt.Errorf("cluster CA: %w", err)
 	}
-	w := Worker{
+	w = Worker{
 		Agent:   n.agent(),
 		Proxier: proxier.Config{REST: configs["kube-proxy"], ClusterCIDR: n.ClusterCIDR, Mode: n.ProxyMode, IPVSScheduler: n.IPVSScheduler, LoadBalancerPool: n.LoadBalancerPool, HealthzBindAddress: n.HealthzAddress, MetricsBindAddress: n.MetricsAddr},
 		DNS:     configs["coredns"], DNSAddress: n.DNSAddress,
@@ -136,7 +151,7 @@ func (n *hostedNode) worker() (Worker, error) {
 		c, err := tls.LoadX509KeyPair(n.file("serving.crt"), n.file("serving.key"))
 		return &c, err
 	}
-	return w, nil
+	return w, keep, nil
 }
 
 // agent is what is known of the agent without its cluster's process.
@@ -146,11 +161,7 @@ func (n *hostedNode) agent() nodeagent.Config {
 		ClusterDomain: n.ClusterDomain, ClusterDNS: []string{n.DNSAddress.String()}, Labels: n.Labels, Taints: n.Taints,
 		MaxPods: n.MaxPods, LeasePeriod: n.LeasePeriod, SyncPeriod: n.SyncPeriod, CNIConfDir: n.CNIConfDir, CNIBinDir: n.CNIBinDir,
 	}
-	for text := range strings.SplitSeq(n.ClusterCIDR, ",") {
-		if p, err := netip.ParsePrefix(text); err == nil { // validated
-			cfg.ClusterCIDRs = append(cfg.ClusterCIDRs, p.Masked())
-		}
-	}
+	cfg.ClusterCIDRs = prefixes(n.ClusterCIDR)
 	return cfg
 }
 
@@ -164,14 +175,8 @@ func (c *Cluster) startHosts(ctx context.Context, nodes []Node) error {
 	for i, n := range nodes {
 		names[i], networks[i] = n.NodeName, n.Network
 	}
-	plan, err := c.planHosts(names, networks)
+	plan, err := c.config.makeHosts(names, networks)
 	if err != nil {
-		return err
-	}
-	if err := plan.write(c.config.DataDir); err != nil {
-		return err
-	}
-	if err := ensureHosts(c.config.DataDir, &plan); err != nil {
 		return err
 	}
 	// Processes outside of this one have no way to wait for it.
@@ -197,8 +202,10 @@ func (c *Cluster) startHosts(ctx context.Context, nodes []Node) error {
 	return errors.Join(errs...)
 }
 
-func (c *Cluster) planHosts(names []string, networks []int) (hostsPlan, error) {
-	old, err := readHosts(c.config.DataDir)
+// makeHosts makes what is missing of the hosts of these names, each on the
+// network of its index in networks, and of all that the cluster has had.
+func (c *Config) makeHosts(names []string, networks []int) (hostsPlan, error) {
+	old, err := readHosts(c.DataDir)
 	if err != nil {
 		return hostsPlan{}, err
 	}
@@ -206,14 +213,18 @@ func (c *Cluster) planHosts(names []string, networks []int) (hostsPlan, error) {
 	if err != nil {
 		return hostsPlan{}, err
 	}
-	for _, list := range []string{c.config.ClusterCIDR, c.config.APIServer.ServiceClusterIPRange} {
-		for text := range strings.SplitSeq(list, ",") {
-			if p, err := netip.ParsePrefix(text); err == nil { // validated
-				taken = append(taken, p)
-			}
-		}
+	for _, list := range []string{c.ClusterCIDR, c.APIServer.ServiceClusterIPRange} {
+		taken = append(taken, prefixes(list)...)
 	}
-	return planHosts(old, c.config.DataDir, names, networks, taken)
+	plan, err := planHosts(old, c.DataDir, names, networks, taken)
+	if err != nil {
+		return hostsPlan{}, err
+	}
+	plan.IPv6 = plan.IPv6 || slices.ContainsFunc(prefixes(c.ClusterCIDR), func(p netip.Prefix) bool { return p.Addr().Is6() })
+	if err := plan.write(c.DataDir); err != nil {
+		return hostsPlan{}, err
+	}
+	return plan, ensureHosts(c.DataDir, &plan)
 }
 
 // startHosted starts a node on its host.
@@ -224,8 +235,8 @@ func (c *Cluster) startHosted(ctx context.Context, n Node, plan *hostsPlan) erro
 		return err
 	}
 	cfg := hostedNode{
-		Name: n.NodeName, Dir: c.dir("nodes", n.NodeName), Address: h.Address.String(), CgroupRoot: hostCgroup(plan.ID, n.NodeName), BinDir: n.BinDir,
-		ClusterDomain: c.config.ClusterDomain, ClusterCIDR: c.config.ClusterCIDR, DNSAddress: dns, Labels: n.Labels, Taints: n.Taints,
+		Name: n.NodeName, Dir: c.dir("nodes", n.NodeName), Address: plan.addresses(h, prefixes(c.config.ClusterCIDR)), CgroupRoot: hostCgroup(plan.ID, n.NodeName), BinDir: n.BinDir,
+		ClusterDomain: c.config.ClusterDomain, ClusterCIDR: c.config.ClusterCIDR, Masters: n.Masters, DNSAddress: dns, Labels: n.Labels, Taints: n.Taints,
 		MaxPods: n.MaxPods, LeasePeriod: n.LeasePeriod, SyncPeriod: n.SyncPeriod, CNIConfDir: n.CNIConfDir, CNIBinDir: n.CNIBinDir,
 		ProxyMode: n.Proxier.Mode, IPVSScheduler: n.Proxier.IPVSScheduler, LoadBalancerPool: n.Proxier.LoadBalancerPool, HealthzAddress: n.Proxier.HealthzBindAddress, MetricsAddr: n.Proxier.MetricsBindAddress,
 	}

@@ -15,11 +15,7 @@ import (
 const podNetworkRole = "system:skiff:pod-network"
 
 // ensurePodNetworkRole makes the role and gives it to all nodes.
-func (c *Cluster) ensurePodNetworkRole(ctx context.Context) error {
-	k, err := kubernetes.NewForConfig(c.RESTConfig())
-	if err != nil {
-		return err
-	}
+func ensurePodNetworkRole(ctx context.Context, k kubernetes.Interface) error {
 	role := &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: podNetworkRole},
 		Rules: []rbacv1.PolicyRule{

@@ -24,8 +24,8 @@ const (
 
 // EnsureJoinRights gives the groups of bootstrap tokens what they need, and
 // nodes what their agents need beside the node authorizer: to renew their
-// certificates, to serve services and to answer names. A cluster that nobody
-// joins goes without.
+// certificates, to connect pods, to serve services and to answer names. A
+// cluster that nobody joins goes without.
 func EnsureJoinRights(ctx context.Context, k kubernetes.Interface) error {
 	roles := []*rbacv1.ClusterRole{
 		{ObjectMeta: metav1.ObjectMeta{Name: "skiff:masters"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"post"}, NonResourceURLs: []string{MastersPath}}}},
@@ -35,6 +35,9 @@ func EnsureJoinRights(ctx context.Context, k kubernetes.Interface) error {
 		if _, err := k.RbacV1().ClusterRoles().Create(ctx, r, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("rights of bootstrap tokens: %w", err)
 		}
+	}
+	if err := ensurePodNetworkRole(ctx, k); err != nil {
+		return err
 	}
 	const approvals = "system:certificates.k8s.io:certificatesigningrequests:"
 	for _, b := range []struct {

@@ -207,6 +207,10 @@ func (c *Cluster) answerCluster(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Whoever asks will answer names on that address.
+	if err := c.ensureDNSService(r.Context()); err != nil {
+		return nil, err
+	}
 	return clusterAnswer{Settings: c.settings(), ClusterDNS: ip.String()}, nil
 }
 

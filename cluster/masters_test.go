@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/apiserver/etcd"
 	"github.com/skiffcluster/skiff/cluster"
@@ -111,11 +112,28 @@ func keep(t *testing.T, k kubernetes.Interface, name string) {
 	})
 }
 
+// leased tells unless those who lead hold their Leases for so many seconds.
+func leased(t *testing.T, c *cluster.Cluster, seconds int32) error {
+	t.Helper()
+	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
+		l, err := clientOf(t, c).CoordinationV1().Leases("kube-system").Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if got := l.Spec.LeaseDurationSeconds; got == nil || *got != seconds {
+			return fmt.Errorf("lease %s is for %v s, want %d", name, ptr.Deref(got, 0), seconds)
+		}
+	}
+	return nil
+}
+
 func TestAMasterJoinsDiesAndComesBack(t *testing.T) {
 	places := []master{newMaster(t), newMaster(t), newMaster(t)}
 	first := places[0].start(t, nil)
 	keep(t, clientOf(t, first), "before")
+	within(t, func() error { return leased(t, first, 15) }) // as on Kubernetes, while nobody else could act
 	second := places[1].start(t, joinOf(t, first))
+	within(t, func() error { return leased(t, first, 2) })
 	third := places[2].start(t, joinOf(t, second))
 	for _, c := range []*cluster.Cluster{second, third} {
 		if _, err := clientOf(t, c).CoreV1().ConfigMaps("default").Get(t.Context(), "before", metav1.GetOptions{}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/skiffcluster/skiff/cluster/pki"
@@ -41,6 +43,9 @@ type Node struct {
 	Host    bool
 	Network int
 	Program string
+	// Masters are further ones, host:port, that a node on a host of its own goes
+	// to when the one in this process does not answer.
+	Masters []string
 }
 
 // startNodes starts every node and waits until each is registered.
@@ -66,7 +71,12 @@ func (c *Cluster) startNodes(ctx context.Context) error {
 		group.Go(func() { hostsErr = c.startHosts(ctx, hosted) })
 	}
 	if len(hosted) > 0 || real {
-		group.Go(func() { rightsErr = c.ensurePodNetworkRole(ctx) })
+		group.Go(func() {
+			var k *kubernetes.Clientset
+			if k, rightsErr = kubernetes.NewForConfig(c.RESTConfig()); rightsErr == nil {
+				rightsErr = ensurePodNetworkRole(ctx, k)
+			}
+		})
 	}
 	group.Wait()
 	if err := errors.Join(append(errs, hostsErr, rightsErr)...); err != nil || !real {
@@ -95,16 +105,17 @@ func (c *Cluster) startNode(ctx context.Context, n Node) error {
 	} else {
 		cfg.DataDir = c.dir("nodes", cfg.NodeName)
 		if cfg.NodeIP == "" {
-			cfg.NodeIP = AdvertiseAddress(net.IPv4zero).String()
+			var err error
+			if cfg.NodeIP, err = NodeAddresses(c.config.ClusterCIDR); err != nil {
+				return fmt.Errorf("node %s: %w", cfg.NodeName, err)
+			}
 		}
 		ip, err := c.dnsAddress()
 		if err != nil {
 			return err
 		}
 		cfg.ClusterDNS = []string{ip.String()}
-		if pods, err := netip.ParsePrefix(c.config.ClusterCIDR); err == nil {
-			cfg.ClusterCIDRs = []netip.Prefix{pods}
-		}
+		cfg.ClusterCIDRs = prefixes(c.config.ClusterCIDR)
 	}
 	if err := c.agentCertificate(&cfg); err != nil {
 		return err
@@ -130,7 +141,7 @@ func (c *Cluster) agentLeaf(cfg *nodeagent.Config) (*pki.Leaf, error) {
 	user, group := nodeUser(cfg.NodeName)
 	hosts := []string{cfg.NodeName, "127.0.0.1"}
 	if cfg.NodeIP != "" && cfg.NodeIP != "127.0.0.1" {
-		hosts = append(hosts, cfg.NodeIP)
+		hosts = append(hosts, strings.Split(cfg.NodeIP, ",")...)
 	}
 	return c.pki.Serving("kubelet-"+cfg.NodeName, pkix.Name{CommonName: user, Organization: []string{group}}, hosts...)
 }
@@ -200,11 +211,11 @@ func (r released) Run(ctx context.Context) error {
 
 // dnsAddress is the tenth of the service range, as every installer has it.
 func (c *Cluster) dnsAddress() (netip.Addr, error) {
-	prefix, err := netip.ParsePrefix(c.config.APIServer.ServiceClusterIPRange)
+	prefix, err := first("service-cluster-ip-range", c.config.APIServer.ServiceClusterIPRange)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("service-cluster-ip-range: %w", err)
+		return netip.Addr{}, err
 	}
-	ip := prefix.Masked().Addr()
+	ip := prefix.Addr()
 	for range 10 {
 		ip = ip.Next()
 	}
@@ -229,11 +240,10 @@ func (c *Cluster) ensureDNSService(ctx context.Context) error {
 		return err
 	}
 	services := k.CoreV1().Services(metav1.NamespaceSystem)
-	// To create it again would fail on its address, not on its name.
-	if _, err := services.Get(ctx, dnsService, metav1.GetOptions{}); err == nil {
-		return nil
-	} else if !apierrors.IsNotFound(err) {
-		return fmt.Errorf("service of the cluster's DNS: %w", err)
+	// To create it again would fail on its address, not on its name: also when
+	// somebody else does it at this moment.
+	if found, err := dnsServiceThere(ctx, services); found || err != nil {
+		return err
 	}
 	_, err = services.Create(ctx, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
@@ -251,10 +261,21 @@ func (c *Cluster) ensureDNSService(ctx context.Context) error {
 			},
 		},
 	}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("service of the cluster's DNS: %w", err)
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return nil
 	}
-	return nil
+	if found, _ := dnsServiceThere(ctx, services); found {
+		return nil
+	}
+	return fmt.Errorf("service of the cluster's DNS: %w", err)
+}
+
+func dnsServiceThere(ctx context.Context, services typedcorev1.ServiceInterface) (bool, error) {
+	_, err := services.Get(ctx, dnsService, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("service of the cluster's DNS: %w", err)
+	}
+	return err == nil, nil
 }
 
 // destroyNode ends all containers of a node whose agent does not run.

@@ -47,6 +47,9 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 	if cfg.Identity == "" {
 		cfg.Identity = c.identity()
 	}
+	if cfg.LeaseDuration == 0 && cfg.Alone == nil {
+		cfg.Alone = c.alone
+	}
 	room, err := controllers.New(cfg)
 	if err != nil {
 		return err
@@ -77,6 +80,9 @@ func (c *Cluster) startScheduler(ctx context.Context) error {
 	if cfg.Identity == "" {
 		cfg.Identity = c.identity()
 	}
+	if cfg.LeaseDuration == 0 && cfg.Alone == nil {
+		cfg.Alone = c.alone
+	}
 	room, err := scheduler.New(cfg)
 	if err != nil {
 		return err
@@ -92,4 +98,16 @@ func (c *Cluster) identity() string {
 		host = "localhost"
 	}
 	return host + "_" + c.dir()
+}
+
+// alone says whether this is the only master. Whoever else stands for the
+// cluster's Leases can do nothing once this process, and with it the API, has
+// gone: they need not learn of it soon.
+func (c *Cluster) alone() bool {
+	select {
+	case <-c.serving:
+		return c.api.Data().Alone()
+	default:
+		return false
+	}
 }

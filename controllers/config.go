@@ -44,6 +44,10 @@ type Config struct {
 	// writes it at every sixth try, and so has given up after 1.3s + 600ms.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
+	// Alone, if not nil, says whether no other instance could act in this one's
+	// place. While that is so the leader writes the Lease every 5 s, for 15 s.
+	Alone func() bool
+
 	// LeaseName and LeaseNamespace default to kube-controller-manager in
 	// kube-system.
 	LeaseName, LeaseNamespace string
@@ -88,6 +92,12 @@ type Config struct {
 	LargeClusterSizeThreshold                   int32
 	UnhealthyZoneThreshold                      float32
 
+	// MaxWaitForUnmount is how long a node that is not ready may keep a volume
+	// attached that no pod of it uses any more (default 6m), unless
+	// DisableForceDetachOnTimeout.
+	MaxWaitForUnmount           time.Duration
+	DisableForceDetachOnTimeout bool
+
 	// RootCA is the certificate authority, PEM, that is published to every
 	// namespace as ConfigMap kube-root-ca.crt. Empty: the one in REST.
 	RootCA []byte
@@ -128,6 +138,7 @@ func (cfg Config) withDefaults() Config {
 	setDefault(&cfg.SecondaryNodeEvictionRate, 0.01)
 	setDefault(&cfg.LargeClusterSizeThreshold, 50)
 	setDefault(&cfg.UnhealthyZoneThreshold, 0.55)
+	setDefault(&cfg.MaxWaitForUnmount, 6*time.Minute)
 	setDefault(&cfg.ClusterSigningDuration, 365*24*time.Hour)
 	if len(cfg.RootCA) == 0 && cfg.REST != nil {
 		cfg.RootCA = cfg.REST.CAData

@@ -61,6 +61,7 @@ func all() []controller {
 		{name: "certificatesigningrequest-approving-controller", alias: "csrapproving", setup: setUpApprover},                               // node agents' certificates are approved
 		{name: "certificatesigningrequest-signing-controller", alias: "csrsigning", setup: setUpSigner},                                     // approved certificates are signed
 		{name: "certificatesigningrequest-cleaner-controller", alias: "csrcleaner", setup: setUpCleaner},                                    // old requests go
+		{name: "storage-version-migrator-controller", setup: setUpStorageMigrator},                                                          // all objects of a resource are stored anew
 		{name: "bootstrap-signer-controller", alias: "bootstrapsigner", off: true, setup: setUpBootstrapSigner},                             // cluster-info, signed by each token
 		{name: "token-cleaner-controller", alias: "tokencleaner", off: true, setup: setUpTokenCleaner},                                      // expired tokens go
 
@@ -68,6 +69,8 @@ func all() []controller {
 		{name: "persistentvolume-binder-controller", alias: "persistentvolume-binder", setup: setUpVolumeBinder},    // claims get volumes
 		{name: "persistentvolumeclaim-protection-controller", alias: "pvc-protection", setup: setUpClaimProtection}, // claims that pods use stay
 		{name: "persistentvolume-protection-controller", alias: "pv-protection", setup: setUpVolumeProtection},      // volumes that claims use stay
+		{name: "persistentvolume-attach-detach-controller", alias: "attachdetach", setup: setUpAttachDetach},        // volumes of CSI drivers on the nodes whose pods use them
+		{name: "persistentvolume-expander-controller", alias: "persistentvolume-expander", setup: setUpExpander},    // claims that grow say who they wait for
 		{name: "ephemeral-volume-controller", alias: "ephemeral-volume", setup: setUpEphemeralVolume},               // claims of pods' own volumes
 	}
 }

@@ -108,7 +108,10 @@ func (c *Controllers) elector(callbacks leaderCallbacks) (*leaderelection.Leader
 		return nil, fmt.Errorf("create lease lock: %w", err)
 	}
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock:            &renewal.Lock{Interface: lock, Every: renewal.Every(c.cfg.LeaseDuration, c.cfg.RenewDeadline, c.cfg.RetryPeriod), Clock: clock.RealClock{}},
+		Lock: &renewal.Lock{
+			Interface: lock, Every: renewal.Every(c.cfg.LeaseDuration, c.cfg.RenewDeadline, c.cfg.RetryPeriod),
+			Clock: clock.RealClock{}, Alone: c.cfg.Alone, Pause: renewal.AlonePause,
+		},
 		LeaseDuration:   c.cfg.LeaseDuration,
 		RenewDeadline:   c.cfg.RenewDeadline,
 		RetryPeriod:     c.cfg.RetryPeriod,

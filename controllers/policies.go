@@ -12,6 +12,7 @@ import (
 	"github.com/skiffcluster/skiff/controllers/clusterroleaggregation"
 	"github.com/skiffcluster/skiff/controllers/disruption"
 	"github.com/skiffcluster/skiff/controllers/resourcequota"
+	"github.com/skiffcluster/skiff/controllers/storagemigration"
 )
 
 func setUpDisruption(mgr ctrl.Manager, cfg Config) error {
@@ -56,4 +57,8 @@ func setUpBootstrapSigner(mgr ctrl.Manager, cfg Config) error {
 
 func setUpTokenCleaner(mgr ctrl.Manager, cfg Config) error {
 	return (&bootstrap.Cleaner{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
+}
+
+func setUpStorageMigrator(mgr ctrl.Manager, _ Config) error {
+	return (&storagemigration.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr)
 }

@@ -41,6 +41,7 @@ func (s *Scheduler) lead(ctx context.Context) error {
 					LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
 				},
 				Every: renewal.Every(s.cfg.LeaseDuration, s.cfg.RenewDeadline, s.cfg.RetryPeriod), Clock: clock.RealClock{},
+				Alone: s.cfg.Alone, Pause: renewal.AlonePause,
 			},
 			LeaseDuration:   s.cfg.LeaseDuration,
 			RenewDeadline:   s.cfg.RenewDeadline,

@@ -43,6 +43,9 @@ type Config struct {
 	// (0.1 s) decide how soon another takes over from a dead leader: within
 	// LeaseDuration and 4.4 times RetryPeriod, thus below 3 s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+	// Alone, if not nil, says whether no other scheduler could act in this one's
+	// place. While that is so the leader writes the Lease every 5 s, for 15 s.
+	Alone func() bool
 
 	// Clock is for backoff times; the real one when nil.
 	Clock clock.WithTicker

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -220,7 +221,20 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
 	fld := field.NewPath("status")
 	checkPositiveList(&e, c.Status.Capacity, fld.Child("capacity"))
 	checkPositiveList(&e, c.Status.AllocatedResources, fld.Child("allocatedResources"))
+	for _, name := range validate.Keys(c.Status.AllocatedResourceStatuses) {
+		p := fld.Child("allocatedResourceStatus")
+		e.ResourceName(p, name)
+		if !slices.Contains(claimResourceStatuses, c.Status.AllocatedResourceStatuses[name]) {
+			e.Add(field.ErrorList{field.NotSupported(p, name, claimResourceStatuses)})
+		}
+	}
 	return e.List()
+}
+
+// claimResourceStatuses are the stages of growing a claim.
+var claimResourceStatuses = []corev1.ClaimResourceStatus{
+	corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+	corev1.PersistentVolumeClaimNodeResizePending, corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible,
 }
 
 // checkPositiveList checks the names of resources and that there is some.

@@ -63,7 +63,7 @@ func checkProgress(m, old *storagemigrationv1.StorageVersionMigration) field.Err
 	var e validate.Errors
 	fld := field.NewPath("status")
 	version, conditions := m.Status.ResourceVersion, m.Status.Conditions
-	if _, err := resourceversion.CompareResourceVersion(version, version); err != nil {
+	if _, err := resourceversion.CompareResourceVersion(version, version); version != "" && err != nil {
 		e.Invalid(fld.Child("resourceVersion"), version, err.Error())
 	}
 	e.Add(metav1validation.ValidateConditions(conditions, fld.Child("conditions")))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/util/webhook"
 	restclient "k8s.io/client-go/rest"
 )
@@ -13,8 +14,9 @@ import (
 // the largest object that a request may hold (3 MiB), in base64, twice.
 const maxAnswer = 8 << 20
 
-// limitAnswers keeps a webhook from filling the server's memory.
-func limitAnswers(r webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
+// limitAnswers keeps a webhook from filling the server's memory. Those that are
+// services are reached by dial.
+func limitAnswers(r webhook.AuthenticationInfoResolver, dial utilnet.DialFunc) webhook.AuthenticationInfoResolver {
 	limited := func(c *restclient.Config, err error) (*restclient.Config, error) {
 		if err != nil {
 			return nil, err
@@ -25,7 +27,11 @@ func limitAnswers(r webhook.AuthenticationInfoResolver) webhook.AuthenticationIn
 	return &webhook.AuthenticationInfoResolverDelegator{
 		ClientConfigForFunc: func(host string) (*restclient.Config, error) { return limited(r.ClientConfigFor(host)) },
 		ClientConfigForServiceFunc: func(name, namespace string, port int) (*restclient.Config, error) {
-			return limited(r.ClientConfigForService(name, namespace, port))
+			c, err := limited(r.ClientConfigForService(name, namespace, port))
+			if err == nil {
+				c.Dial = dial
+			}
+			return c, err
 		},
 	}
 }

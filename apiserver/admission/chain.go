@@ -12,6 +12,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
 	admissionmetrics "k8s.io/apiserver/pkg/admission/metrics"
@@ -48,6 +49,8 @@ type Config struct {
 	Authorizer authorizer.UnconditionalAuthorizer
 	// Services says where a service is, for webhooks in the cluster.
 	Services webhook.ServiceResolver
+	// Dial reaches them; nil is TCP.
+	Dial utilnet.DialFunc
 	// Presence says whether a resource has objects.
 	Presence func(schema.GroupResource) Presence
 	// Stop ends what plugins run in the background.

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -53,7 +54,9 @@ func startWebhook(c Config, w *generic.Webhook, configurations cache.SharedIndex
 		return err
 	}
 	w.SetServiceResolver(c.Services)
-	w.SetAuthenticationInfoResolverWrapper(limitAnswers)
+	w.SetAuthenticationInfoResolverWrapper(func(r webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
+		return limitAnswers(r, c.Dial)
+	})
 	w.SetDrainedNotification(c.Stop)
 	w.SetExcludedAdmissionResources(reviews)
 	w.InspectFeatureGates(utilfeature.DefaultFeatureGate)

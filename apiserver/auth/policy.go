@@ -240,6 +240,8 @@ var controllers = []struct {
 	{"service-account-controller", []rbacv1.PolicyRule{on("core", "serviceaccounts", "create list watch"), on("core", "namespaces", "list watch"), events}},
 	{"service-controller", []rbacv1.PolicyRule{on("core", "services", read), on("core", "services/status", "patch update"), on("core", "nodes", "list watch"), events}},
 	{"statefulset-controller", []rbacv1.PolicyRule{on("core", "pods", "create delete get list patch update watch"), on("apps", "statefulsets", read), on("apps", "statefulsets/finalizers statefulsets/status", "update"), on("apps", "controllerrevisions", "create delete get list patch update watch"), on("core", "persistentvolumeclaims", "create delete get list update watch"), events}},
+	// An apply to an object that is gone meanwhile counts as a create, which its UID then prevents.
+	{"storage-version-migrator-controller", []rbacv1.PolicyRule{on(all, all, "create list patch"), on("storagemigration.k8s.io", "storageversionmigrations", read), on("storagemigration.k8s.io", "storageversionmigrations/status", "update"), on("apiextensions.k8s.io", "customresourcedefinitions", "get"), on("apiextensions.k8s.io", "customresourcedefinitions/status", "patch")}},
 	{"ttl-controller", []rbacv1.PolicyRule{on("core", "nodes", "list patch update watch"), events}},
 	{"ttl-after-finished-controller", []rbacv1.PolicyRule{on("batch", "jobs", "delete get list watch"), events}},
 	{"validatingadmissionpolicy-status-controller", []rbacv1.PolicyRule{on("admissionregistration.k8s.io", "validatingadmissionpolicies", read), on("admissionregistration.k8s.io", "validatingadmissionpolicies/status", "get patch update"), on(all, all, "get list watch")}},

@@ -14,6 +14,7 @@ package crd
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	noop "go.opentelemetry.io/otel/trace/noop"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
@@ -42,8 +44,9 @@ type Server struct {
 }
 
 // New makes the server. config is the one of the server that it stands behind:
-// same users, rights, admission and discovery.
-func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store, resolver webhook.ServiceResolver) (*Server, error) {
+// same users, rights, admission and discovery. dial reaches the services that
+// convert.
+func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store, resolver webhook.ServiceResolver, dial utilnet.DialFunc) (*Server, error) {
 	generic := genericapiserver.NewRecommendedConfig(apiserver.Codecs)
 	g := &generic.Config
 	g.EffectiveVersion, g.Authentication, g.Authorization = config.EffectiveVersion, config.Authentication, config.Authorization
@@ -58,6 +61,7 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 	definitions := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
 		return codec, apiextensionsv1.SchemeGroupVersion
 	})
+	definitions.Wait = true // its informer would have to ask again after a second
 	g.RESTOptionsGetter = definitions
 	resources := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
 		return unstructured.UnstructuredJSONScheme, nil
@@ -65,7 +69,7 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 	resources.Wait = true
 	c := &apiserver.Config{GenericConfig: generic, ExtraConfig: apiserver.ExtraConfig{
 		CRDRESTOptionsGetter: resources, MasterCount: 1, ServiceResolver: resolver,
-		AuthResolverWrapper: webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, config.LoopbackClientConfig, noop.NewTracerProvider()),
+		AuthResolverWrapper: webhook.NewDefaultAuthenticationInfoResolverWrapper(&http.Transport{DialContext: dial}, nil, config.LoopbackClientConfig, noop.NewTracerProvider()),
 	}}
 	s, err := c.Complete().New(genericapiserver.NewEmptyDelegate())
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/emicklei/go-restful/v3"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
@@ -61,7 +62,7 @@ func New(version string, schemes ...*runtime.Scheme) *Spec {
 		c.Info.Title, c.Info.Version = "Kubernetes", version
 		return c
 	}
-	s.v3 = sync.OnceValue(func() *common.OpenAPIV3Config {
+	s.v3 = forAWhile(func() *common.OpenAPIV3Config {
 		c := genericapiserver.DefaultOpenAPIV3Config(definitions, apiopenapi.NewDefinitionNamer())
 		c.GetDefinitionName = name()
 		c.Info.Title, c.Info.Version = "Kubernetes", version
@@ -72,6 +73,30 @@ func New(version string, schemes ...*runtime.Scheme) *Spec {
 		return c
 	})
 	return s
+}
+
+// keptFor is how long definitions are kept that were made. They are asked for
+// by each group's first write and first document, many at once in a start, then
+// seldom: to make them takes some milliseconds, to keep them 4 MB.
+const keptFor = 2 * time.Second
+
+// forAWhile makes a value when it is asked for, and again after keptFor.
+func forAWhile[T any](make func() *T) func() *T {
+	var mu sync.Mutex
+	var made *T
+	return func() *T {
+		mu.Lock()
+		defer mu.Unlock()
+		if made == nil {
+			made = make()
+			time.AfterFunc(keptFor, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				made = nil
+			})
+		}
+		return made
+	}
 }
 
 // definitions are of the built-in kinds and of CustomResourceDefinition.
@@ -110,8 +135,8 @@ func external(name string, x spec.Extensions) (string, spec.Extensions) {
 
 // Serve installs /openapi/v2 and /openapi/v3 over the routes of services,
 // which may still grow, and gives the v3 service so that custom resources can
-// be added.
-func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVersion, services func() []*restful.WebService) *handler3.OpenAPIService {
+// be added. complete gives a service with all routes that a document tells of.
+func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVersion, services func() []*restful.WebService, complete func(*restful.WebService) *restful.WebService) *handler3.OpenAPIService {
 	v3 := handler3.NewOpenAPIService()
 	for _, ws := range services() {
 		if !strings.HasPrefix(ws.RootPath(), "/api") && ws.RootPath() != "/version" {
@@ -119,13 +144,17 @@ func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVers
 		}
 		path := strings.TrimPrefix(ws.RootPath(), "/")
 		v3.UpdateGroupVersionLazy(path, cached.Once(cached.Func(func() (*spec3.OpenAPI, string, error) {
-			doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{ws}), s.build3())
+			doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{complete(ws)}), s.build3())
 			return doc, s.version + "/" + path, err
 		})))
 	}
 	v3.RegisterOpenAPIV3VersionedService("/openapi/v3", v3mux) //nolint:errcheck // its error is always nil
 	v2 := handler.NewOpenAPIServiceLazy(cached.Once(cached.Func(func() (*spec.Swagger, string, error) {
-		doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services()), s.v2())
+		var all []*restful.WebService
+		for _, ws := range services() {
+			all = append(all, complete(ws))
+		}
+		doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(all), s.v2())
 		if err != nil {
 			return nil, "", err
 		}

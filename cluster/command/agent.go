@@ -30,9 +30,11 @@ command with its token. Once the node has joined, the token is needed no more.`,
 	f.StringVar(&server, "server", "", "URLs of masters; the others are found through them")
 	f.StringVar(&token, "token", "", "token of 'skiff token create', or @FILE that holds it")
 	f.StringVar(&cfg.Node.NodeName, "node-name", "", "the node's name (default: the host's)")
-	f.StringVar(&cfg.Node.NodeIP, "node-ip", "", "the node's address (default: that of the default route's link)")
+	f.StringVar(&cfg.Node.NodeIP, "node-ip", "", "the node's address, or one of each IP family separated by a comma (default: this machine's)")
 	f.StringVar(&marks, "node-labels", "", "labels of the node: key=value,…")
 	f.StringVar(&taints, "register-with-taints", "", "taints of the node: key=value:effect,…")
+	f.StringVar(&cfg.Node.CgroupRoot, "cgroup-root", "", "cgroup that those of the pods are below: nodes that share a kernel need one each")
+	f.DurationVar(&cfg.Node.LeasePeriod, "node-lease-renew-interval", 0, "time between signs of life of the node (default 10s)")
 	f.IntVar(&cfg.Node.MaxPods, "max-pods", 110, "most pods on the node")
 	f.StringVar(&cfg.Node.ContainerdAddress, "containerd", "", "address of a containerd to use; default: skiff runs its own")
 	f.StringVar(&cfg.Node.BinDir, "bin-dir", "", "where containerd and runc are (default: beside skiff)")
@@ -56,8 +58,8 @@ command with its token. Once the node has joined, the token is needed no more.`,
 		if cfg.Node.NodeName, err = nodeName(cfg.Node.NodeName); err != nil {
 			return err
 		}
-		if cfg.Node.NodeIP != "" && net.ParseIP(cfg.Node.NodeIP) == nil {
-			return usageError{fmt.Errorf("--node-ip %q is not an IP address", cfg.Node.NodeIP)}
+		if err := checkNodeIP(cfg.Node.NodeIP); err != nil {
+			return usageError{err}
 		}
 		if cfg.Node.Labels, cfg.Node.Taints, err = nodeMarks(marks, taints); err != nil {
 			return usageError{err}
@@ -89,6 +91,25 @@ command with its token. Once the node has joined, the token is needed no more.`,
 		}
 	}
 	return c
+}
+
+// checkNodeIP: one address, or one of each family.
+func checkNodeIP(list string) error {
+	if list == "" {
+		return nil
+	}
+	var is6 []bool
+	for text := range strings.SplitSeq(list, ",") {
+		ip := net.ParseIP(text)
+		if ip == nil {
+			return fmt.Errorf("--node-ip %q is not an IP address", text)
+		}
+		is6 = append(is6, ip.To4() == nil)
+	}
+	if len(is6) > 2 || len(is6) == 2 && is6[0] == is6[1] {
+		return fmt.Errorf("--node-ip %s: there is one address, or one of each of IPv4 and IPv6", list)
+	}
+	return nil
 }
 
 // nodeMarks reads labels and taints as the kubelet's flags have them.

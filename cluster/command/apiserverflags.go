@@ -1,10 +1,12 @@
 package command
 
 import (
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apiserver/pkg/server/options"
+	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/skiffcluster/skiff/apiserver"
 	"github.com/skiffcluster/skiff/apiserver/auth"
@@ -22,12 +24,20 @@ func identityFlags(f *pflag.FlagSet, c *apiserver.Config) func() {
 	f.BoolVar(&c.Etcd.Encryption.AutomaticReload, "encryption-provider-config-automatic-reload", false, "look each minute whether --encryption-provider-config has changed")
 	f.StringVar(&c.TLSCertFile, "tls-cert-file", "", "certificate to serve with instead of the cluster's own; read again when it changes")
 	f.StringVar(&c.TLSKeyFile, "tls-private-key-file", "", "key of --tls-cert-file")
+	tlsFlags(f, &c.TLS)
 	audit := options.NewAuditOptions()
 	audit.AddFlags(f)
 	return func() {
 		c.Authentication.NoAnonymous = !*anonymous
 		c.Audit = audit
 	}
+}
+
+func tlsFlags(f *pflag.FlagSet, t *apiserver.TLS) {
+	f.Var(cliflag.NewNamedCertKeyArray(&t.SNI), "tls-sni-cert-key", "certificate and key, two files with a comma between, for clients that ask for its names, or for those listed after a colon: 'foo.crt,foo.key:*.foo.com,foo.com'; may be repeated, read again when they change")
+	f.StringVar(&t.MinVersion, "tls-min-version", "", "oldest TLS version that is served; there are "+strings.Join(cliflag.TLSPossibleVersions(), ", ")+" (default VersionTLS12)")
+	f.StringSliceVar(&t.CipherSuites, "tls-cipher-suites", nil, "cipher suites of TLS 1.2 and before; there are "+strings.Join(cliflag.PreferredTLSCipherNames(), ", ")+", and, insecure, "+strings.Join(cliflag.InsecureTLSCipherNames(), ", ")+" (default: Go's choice)")
+	f.Int32SliceVar(&t.CurvePreferences, "tls-curve-preferences", nil, "key exchanges by their CurveID of Go's crypto/tls, in any order (default: Go's choice)")
 }
 
 func authenticationFlags(f *pflag.FlagSet, m *auth.Methods) {

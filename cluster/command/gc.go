@@ -5,32 +5,60 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
+
+	"k8s.io/klog/v2"
 )
 
-// allowance is how much garbage a process may hold before it is collected, at
-// the least. Go's own rule, as much garbage as there is living memory, has a
-// server whose 25 MB live collect a hundred times a second under load, for a
-// sixth of its processor time. While it idles, the collection that Go forces
-// every two minutes keeps it far below.
-const allowance = 64 << 20
+// A process may hold some garbage before it is collected, at the least. Go's
+// own rule, as much garbage as there is living memory, has a server whose 25 MB
+// live collect a hundred times a second under load, for a sixth of its
+// processor time.
+const (
+	busyAllowance = 64 << 20
+	// idleAllowance is of a process that has not filled the other one within
+	// idleAfter. What it was given above that goes back to the system, page by
+	// page. When it gets work it collects once soon, and is busy from then on.
+	idleAllowance = 16 << 20
+	idleAfter     = 30 * time.Second
+	// settled is when a process has done what it does once at its start, whose
+	// garbage is twice what stays.
+	settled = 5 * time.Second
+)
 
-// tuneGC keeps to the allowance from now on, unless the user sets GOGC.
+// tuneGC keeps to the allowances from now on, unless the user sets GOGC.
 func tuneGC() {
-	if os.Getenv("GOGC") == "" {
-		afterGC()
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	afterGC(time.Now())
+	time.AfterFunc(settled, settle)
+}
+
+// settle gives back to the system what only the start needed.
+func settle() {
+	debug.FreeOSMemory()
+	if err := releaseProgram(); err != nil {
+		klog.Background().V(1).Info("Memory of the start is kept", "reason", err.Error())
 	}
 }
 
 // afterGC sets what the next collection waits for, and comes again after it.
-func afterGC() {
+func afterGC(last time.Time) {
+	now := time.Now()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	debug.SetGCPercent(gcPercent(live[0].Value.Uint64()))
-	runtime.AddCleanup(new([16]byte), func(struct{}) { afterGC() }, struct{}{})
+	debug.SetGCPercent(gcPercent(live[0].Value.Uint64(), now.Sub(last)))
+	runtime.AddCleanup(new([16]byte), afterGC, now)
 }
 
-// gcPercent is GOGC for a heap of which so many bytes live.
-func gcPercent(live uint64) int {
-	const most = 1000                                           // a heap that has not been measured yet
-	return int(min(most, max(100, 100*allowance/max(live, 1)))) //nolint:gosec // at most 1000
+// gcPercent is GOGC for a heap of which so many bytes live, some time after the
+// collection before.
+func gcPercent(live uint64, since time.Duration) int {
+	live = max(live, 1)
+	if since > idleAfter {
+		return int(max(10, min(100, 100*idleAllowance/live))) //nolint:gosec // at most 100
+	}
+	const most = 1000                                       // a heap that has not been measured yet
+	return int(min(most, max(100, 100*busyAllowance/live))) //nolint:gosec // at most 1000
 }

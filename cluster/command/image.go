@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skiffcluster/skiff/cluster"
 	"github.com/skiffcluster/skiff/internal/ociimage"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 	"github.com/skiffcluster/skiff/nodeagent/runtime/containerd"
@@ -21,10 +22,21 @@ func newImage() *cobra.Command {
 	return c
 }
 
-// eachNode calls f with the runtime of every node of a running cluster.
+// eachNode calls f with the runtime of every node of a running cluster, or of
+// the one that joined another with this data directory.
 func eachNode(ctx context.Context, open func() (profile, error), f func(node string, r runtime.Runtime) error) error {
-	p, _, err := mustRun(open)
+	p, err := open()
 	if err != nil {
+		return err
+	}
+	if cluster.Joined(p.dir) {
+		name, dir, err := cluster.AgentNode(p.dir)
+		if err != nil {
+			return err
+		}
+		return oneNode(ctx, name, dir, f)
+	}
+	if _, _, err := mustRun(open); err != nil {
 		return err
 	}
 	dirs, err := filepath.Glob(filepath.Join(p.dir, "nodes", "*", "run", "containerd.sock"))
@@ -36,16 +48,21 @@ func eachNode(ctx context.Context, open func() (profile, error), f func(node str
 	}
 	for _, socket := range dirs {
 		dir := filepath.Dir(filepath.Dir(socket))
-		if err := oneNode(ctx, dir, socket, f); err != nil {
-			return fmt.Errorf("node %s: %w", filepath.Base(dir), err)
+		if err := oneNode(ctx, filepath.Base(dir), dir, f); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func oneNode(ctx context.Context, dir, socket string, f func(node string, r runtime.Runtime) error) error {
+func oneNode(ctx context.Context, name, dir string, f func(node string, r runtime.Runtime) error) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("node %s: %w", name, err)
+		}
+	}()
 	r, err := containerd.New(containerd.Config{
-		Address: socket, RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "runtime"), HostsDir: filepath.Join(dir, "certs.d"),
+		Address: filepath.Join(dir, "run", "containerd.sock"), RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "runtime"), HostsDir: filepath.Join(dir, "certs.d"),
 	})
 	if err != nil {
 		return err
@@ -59,7 +76,7 @@ func oneNode(ctx context.Context, dir, socket string, f func(node string, r runt
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err = f(filepath.Base(dir), r)
+	err = f(name, r)
 	cancel()
 	return errors.Join(err, <-ended)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/url"
@@ -133,7 +134,10 @@ func newStop() *cobra.Command {
 }
 
 func newDelete() *cobra.Command {
-	c := &cobra.Command{Use: "delete", Short: "Stop a cluster and remove its containers and data", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "delete", Short: "Stop a cluster and remove its containers and data", Args: cobra.NoArgs,
+		Long: `Stop a cluster and remove its containers and data. With --data-dir of a
+'skiff agent' that has ended, the same for its node on this machine; the cluster
+forgets it by 'kubectl delete node'.`}
 	open := selected(c)
 	kubeconfig := c.Flags().String("kubeconfig", "", "kubeconfig to remove its context from, instead of kubectl's own")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -141,11 +145,14 @@ func newDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		ctx, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
+		defer cancel()
+		if cluster.Joined(p.dir) {
+			return deleteAgent(ctx, c.OutOrStdout(), p.dir)
+		}
 		if !p.exists() {
 			return fmt.Errorf("there is no cluster %q", p.name)
 		}
-		ctx, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
-		defer cancel()
 		if r, ok := p.running(); ok {
 			if err := p.stop(ctx, r); err != nil {
 				return err
@@ -168,6 +175,18 @@ func newDelete() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+func deleteAgent(ctx context.Context, out io.Writer, dir string) error {
+	name, _, err := cluster.AgentNode(dir)
+	if err != nil {
+		return err
+	}
+	if err := cluster.RemoveAgent(ctx, dir); err != nil {
+		return fmt.Errorf("node %s: %w", name, err)
+	}
+	fmt.Fprintf(out, "Node %s is removed from this machine. 'kubectl delete node %s' has its cluster forget it.\n", name, name)
+	return nil
 }
 
 func newProfile() *cobra.Command {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,20 +27,39 @@ import (
 
 // seat is where one of the masters of `skiff up --masters` is: the first is in
 // the process of `skiff up`, each other one in a process of its own, so that it
-// can be killed and stopped as a machine can.
+// can be killed and stopped as a machine can. Where nodes have hosts, so have
+// these masters: they can be cut off as a machine can.
 type seat struct {
-	Peer string `json:"peer"` // host:port of its etcd
-	Port int    `json:"port"` // of its API; of the first it is --secure-port
+	Peer string `json:"peer"`           // host:port of its etcd
+	Port int    `json:"port"`           // of its API; of the first it is --secure-port
+	Host string `json:"host,omitempty"` // name of its own one; empty: this machine
 }
+
+// host is the address of the seat's machine.
+func (s seat) host() string {
+	host, _, _ := net.SplitHostPort(s.Peer) // as it was joined
+	return host
+}
+
+func (s seat) api() string { return net.JoinHostPort(s.host(), strconv.Itoa(s.Port)) }
 
 // furtherMasters are the processes.
 type furtherMasters struct {
 	profile profile
-	address net.IP // by which others reach them
 	args    []string
 	seats   []seat
+	running []bool // by seat: a process is kept there
+
+	started chan struct{} // closed when the first master has, whose cluster is known then
+	cluster *cluster.Cluster
+	server  string // URL of the first
+
+	mu         sync.Mutex
+	token      cluster.Token
+	tokenUntil time.Time
 
 	stopping chan struct{}
+	once     sync.Once
 	group    sync.WaitGroup
 }
 
@@ -47,8 +68,8 @@ const seatsFile = "masters.json"
 
 // openMasters reads the seats, of which there is one for each master that there
 // ever was, or finds free ones. args are the flags of a further master.
-func openMasters(p profile, n int, address net.IP, args []string) (*furtherMasters, error) {
-	m := &furtherMasters{profile: p, address: address, args: args, stopping: make(chan struct{})}
+func openMasters(p profile, n int, config cluster.Config, args []string) (*furtherMasters, error) {
+	m := &furtherMasters{profile: p, args: args, started: make(chan struct{}), stopping: make(chan struct{})}
 	raw, err := os.ReadFile(filepath.Join(p.dir, seatsFile))
 	switch {
 	case err == nil:
@@ -61,16 +82,11 @@ func openMasters(p profile, n int, address net.IP, args []string) (*furtherMaste
 	if len(m.seats) > n && n > 1 {
 		return nil, usageError{fmt.Errorf("--masters %d: cluster %q has %d; 'skiff master remove' takes one out", n, p.name, len(m.seats))}
 	}
-	for len(m.seats) < n {
-		peer, err := freePort(address)
-		if err != nil {
-			return nil, err
-		}
-		port, err := freePort(address)
-		if err != nil {
-			return nil, err
-		}
-		m.seats = append(m.seats, seat{Peer: net.JoinHostPort(address.String(), strconv.Itoa(peer)), Port: port})
+	if len(m.seats) == 1 {
+		m.seats = nil // it has been alone: nobody knows it by its place
+	}
+	if err := m.find(n, config); err != nil {
+		return nil, err
 	}
 	if raw, err = json.Marshal(m.seats); err != nil {
 		return nil, err
@@ -78,7 +94,46 @@ func openMasters(p profile, n int, address net.IP, args []string) (*furtherMaste
 	if err := os.WriteFile(filepath.Join(p.dir, seatsFile), raw, 0o600); err != nil {
 		return nil, fmt.Errorf("masters of the cluster: %w", err)
 	}
+	m.running = make([]bool, len(m.seats))
 	return m, nil
+}
+
+// find gives n masters a seat each, and makes the hosts of all that have one.
+func (m *furtherMasters) find(n int, config cluster.Config) error {
+	address, onHosts := config.APIServer.AdvertiseAddress, config.Nodes[0].Host
+	var names []string
+	for i := 1; i < max(n, len(m.seats)); i++ {
+		if i < len(m.seats) && m.seats[i].Host != "" || i >= len(m.seats) && onHosts {
+			names = append(names, fmt.Sprintf("%s-master-%d", m.profile.name, i))
+		}
+	}
+	addresses := map[string]string{}
+	if len(names) > 0 {
+		made, gateway, err := cluster.MakeHosts(config, names)
+		if err != nil {
+			return err
+		}
+		for i, name := range names {
+			addresses[name] = made[i].String()
+		}
+		address = gateway.AsSlice()
+	}
+	for i := len(m.seats); i < n; i++ {
+		if name := fmt.Sprintf("%s-master-%d", m.profile.name, i); addresses[name] != "" {
+			m.seats = append(m.seats, seat{Peer: net.JoinHostPort(addresses[name], "2380"), Port: 6443, Host: name})
+			continue
+		}
+		peer, err := freePort(address)
+		if err != nil {
+			return err
+		}
+		port, err := freePort(address)
+		if err != nil {
+			return err
+		}
+		m.seats = append(m.seats, seat{Peer: net.JoinHostPort(address.String(), strconv.Itoa(peer)), Port: port})
+	}
+	return nil
 }
 
 func freePort(ip net.IP) (int, error) {
@@ -94,6 +149,15 @@ func (m *furtherMasters) peers() *etcd.Peers {
 	return &etcd.Peers{Listen: m.seats[0].Peer, Advertise: m.seats[0].Peer}
 }
 
+// servers are where the further masters serve the API.
+func (m *furtherMasters) servers() []string {
+	var out []string
+	for _, s := range m.seats[1:] {
+		out = append(out, s.api())
+	}
+	return out
+}
+
 func (m *furtherMasters) dir(i int) string {
 	return filepath.Join(m.profile.dir, "masters", strconv.Itoa(i))
 }
@@ -104,31 +168,32 @@ func (m *furtherMasters) resume() error {
 		if has, err := etcd.HasData(filepath.Join(m.dir(i), "etcd")); err != nil {
 			return err
 		} else if has {
-			m.group.Go(func() { m.keep(i, nil) })
+			m.start(i)
 		}
 	}
 	return nil
 }
 
-// join starts those that have none and waits until all are ready.
+func (m *furtherMasters) start(i int) {
+	m.running[i] = true
+	m.group.Go(func() { m.keep(i) })
+}
+
+// join starts the others, one after the other, and waits until all are ready.
 func (m *furtherMasters) join(ctx context.Context, c *cluster.Cluster) error {
 	access, err := c.Access()
 	if err != nil {
 		return err
 	}
-	k, err := kubernetes.NewForConfig(c.RESTConfig())
+	at, err := url.Parse(access.Server)
 	if err != nil {
 		return err
 	}
+	m.cluster, m.server = c, "https://"+net.JoinHostPort(m.seats[0].host(), at.Port())
+	close(m.started)
 	for i := 1; i < len(m.seats); i++ {
-		if has, err := etcd.HasData(filepath.Join(m.dir(i), "etcd")); err != nil {
-			return err
-		} else if !has {
-			token, err := cluster.NewToken(ctx, k, access.CA, true, time.Hour, "skiff up --masters")
-			if err != nil {
-				return err
-			}
-			m.group.Go(func() { m.keep(i, []string{"--join", access.Server, "--token", token.String()}) })
+		if !m.running[i] {
+			m.start(i)
 		}
 		if err := m.ready(ctx, i); err != nil {
 			return err
@@ -156,7 +221,7 @@ func (m *furtherMasters) ready(ctx context.Context, i int) error {
 }
 
 // keep runs one, again when it ends by itself, until all are stopped.
-func (m *furtherMasters) keep(i int, join []string) {
+func (m *furtherMasters) keep(i int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -164,7 +229,11 @@ func (m *furtherMasters) keep(i int, join []string) {
 		cancel()
 	}()
 	for ctx.Err() == nil {
-		if err := m.run(ctx, i, join); ctx.Err() == nil {
+		join, err := m.joining(ctx, i)
+		if err == nil {
+			err = m.run(ctx, i, join)
+		}
+		if ctx.Err() == nil {
 			klog.Background().Error(err, "Master ended and is started again", "master", i)
 		}
 		select {
@@ -172,6 +241,47 @@ func (m *furtherMasters) keep(i int, join []string) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// Tokens last for longer than they are used, so that a start with one of them
+// is not too late.
+const (
+	tokenLasts = time.Hour
+	tokenGood  = tokenLasts / 2
+)
+
+// joining are the flags of a master that has no data yet, or has lost it: it
+// would begin a cluster of its own without them.
+func (m *furtherMasters) joining(ctx context.Context, i int) ([]string, error) {
+	if has, err := etcd.HasData(filepath.Join(m.dir(i), "etcd")); has || err != nil {
+		return nil, err
+	}
+	select {
+	case <-m.started:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Now().After(m.tokenUntil) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		k, err := kubernetes.NewForConfig(m.cluster.RESTConfig())
+		if err != nil {
+			return nil, err
+		}
+		if m.token, err = cluster.NewToken(ctx, k, m.cluster.CA(), true, tokenLasts, "skiff up --masters"); err != nil {
+			return nil, err
+		}
+		m.tokenUntil = time.Now().Add(tokenGood)
+	}
+	servers := []string{m.server}
+	for j, s := range m.seats {
+		if j > 0 && j != i {
+			servers = append(servers, "https://"+s.api())
+		}
+	}
+	return []string{"--join", strings.Join(servers, ","), "--token", m.token.String()}, nil
 }
 
 func (m *furtherMasters) run(ctx context.Context, i int, join []string) error {
@@ -188,7 +298,7 @@ func (m *furtherMasters) run(ctx context.Context, i int, join []string) error {
 	}
 	defer func() { _ = log.Close() }()
 	args := append([]string{
-		"server", "--profile", m.profile.name, "--data-dir", m.dir(i), "--advertise-address", m.address.String(),
+		"server", "--profile", m.profile.name, "--data-dir", m.dir(i), "--advertise-address", m.seats[i].host(),
 		"--secure-port", strconv.Itoa(m.seats[i].Port), "--etcd-peer-address", m.seats[i].Peer,
 	}, m.args...)
 	c := exec.CommandContext(ctx, self, append(args, join...)...)
@@ -196,12 +306,18 @@ func (m *furtherMasters) run(ctx context.Context, i int, join []string) error {
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = 30 * time.Second
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true} // Ctrl-C is for the first
+	if host := m.seats[i].Host; host != "" {
+		return cluster.RunOnHost(m.profile.dir, host, c)
+	}
 	return c.Run()
 }
 
-// stop ends all.
-func (m *furtherMasters) stop() {
-	close(m.stopping)
+// stop tells all to end. It may be called more than once.
+func (m *furtherMasters) stop() { m.once.Do(func() { close(m.stopping) }) }
+
+// wait ends all.
+func (m *furtherMasters) wait() {
+	m.stop()
 	m.group.Wait()
 }
 

@@ -39,7 +39,7 @@ The administrator's kubeconfig is written below the data directory.`,
 	f.StringVar(&cfg.APIServer.Etcd.KeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
 	identity := identityFlags(f, &cfg.APIServer)
 	platformFlags(f, &cfg.APIServer)
-	f.StringVar(&cfg.APIServer.ServiceClusterIPRange, "service-cluster-ip-range", "10.96.0.0/12", "network of the services")
+	f.StringVar(&cfg.APIServer.ServiceClusterIPRange, "service-cluster-ip-range", "10.96.0.0/12", "network of the services, or one of each IP family separated by a comma: the first is a service's that asks for none")
 	f.StringVar(&cfg.APIServer.ServiceNodePortRange, "service-node-port-range", "30000-32767", "ports for services of type NodePort")
 	f.DurationVar(&cfg.APIServer.EventTTL, "event-ttl", 0, "how long events are kept (default 1h)")
 	f.IntVar(&cfg.APIServer.MaxRequestsInFlight, "max-requests-inflight", 400, "reading requests served at a time")
@@ -47,7 +47,7 @@ The administrator's kubeconfig is written below the data directory.`,
 	plugins := strings.Join(admission.Names(), ",")
 	f.StringSliceVar(&cfg.APIServer.EnableAdmissionPlugins, "enable-admission-plugins", nil, "admission plugins beside the default ones; there are "+plugins)
 	f.StringSliceVar(&cfg.APIServer.DisableAdmissionPlugins, "disable-admission-plugins", nil, "admission plugins to leave out")
-	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods")
+	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods, or one of each IP family separated by a comma")
 	f.StringVar(&cfg.Controllers.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
 	f.DurationVar(&cfg.Controllers.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
 	f.DurationVar(&cfg.Controllers.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
@@ -64,7 +64,7 @@ The administrator's kubeconfig is written below the data directory.`,
 		}
 		cfg.Name, cfg.DataDir, cfg.Listen = p.name, p.dir, net.JoinHostPort(bind, strconv.Itoa(port))
 		if cfg.APIServer.AdvertiseAddress == nil {
-			cfg.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(ip)
+			cfg.APIServer.AdvertiseAddress = cluster.AdvertiseAddressFor(ip, cfg.APIServer.ServiceClusterIPRange)
 		}
 		cfg.Without = []cluster.Room{cluster.Nodes}
 		for _, r := range without {

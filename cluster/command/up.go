@@ -69,7 +69,7 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.StringVar(&o.bindAddress, "bind-address", "0.0.0.0", "address that the API is served on")
 	f.IntVar(&o.securePort, "secure-port", 6443, "port that the API is served on; 0 for any free one")
 	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; several that run containers have a host each: a network namespace of this machine")
-	f.IntVar(&o.masters, "masters", 1, "number of masters; the first is in this process, each other one in its own, with a port and data of its own")
+	f.IntVar(&o.masters, "masters", 1, "number of masters; the first is in this process, each other one in its own, with a port and data of its own, and a host of its own where nodes have one")
 	o.masterArgs = func() []string { return serverFlags(f) }
 	f.IntVar(&o.networks, "node-networks", 1, "number of networks that these hosts are spread over")
 	f.DurationVar(&o.controllers.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
@@ -80,8 +80,8 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.StringVar(&o.runtime, "runtime", "containerd", "what runs containers: containerd or simulated")
 	f.StringVar(&o.proxyMode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
 	f.StringVar(&o.controllers.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
-	f.StringVar(&o.clusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods")
-	f.StringVar(&o.serviceCIDR, "service-cluster-ip-range", "10.96.0.0/12", "network of the services")
+	f.StringVar(&o.clusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods, or one of each IP family separated by a comma")
+	f.StringVar(&o.serviceCIDR, "service-cluster-ip-range", "10.96.0.0/12", "network of the services, or one of each IP family separated by a comma: the first is a service's that asks for none")
 	f.StringVar(&o.containerd, "containerd", "", "address of a containerd to use; default: skiff runs its own")
 	f.StringVar(&o.binDir, "bin-dir", "", "where containerd and runc are (default: beside skiff)")
 	f.StringSliceVar(&o.without, "without", nil, "rooms to leave out, for those who run their own: controllers, scheduler")
@@ -128,7 +128,7 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 	o.identity()
 	c.APIServer = o.apiServer
 	c.APIServer.ServiceClusterIPRange = o.serviceCIDR
-	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(bind)
+	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddressFor(bind, o.serviceCIDR)
 	c.APIServer.Authentication.BootstrapTokens = true // others join by them
 	c.ApproveServing = true
 	c.Controllers = o.controllers
@@ -199,12 +199,15 @@ func (o *upOptions) run(ctx context.Context, out io.Writer) error {
 		}
 		fmt.Fprintf(out, " %s %-12s %6d ms\n", mark, s.Name, s.Took.Milliseconds())
 	}
-	further, err := openMasters(p, o.masters, config.APIServer.AdvertiseAddress, o.masterArgs())
+	further, err := openMasters(p, o.masters, config, o.masterArgs())
 	if err != nil {
 		return err
 	}
-	defer further.stop()
+	defer further.wait()
 	config.APIServer.Etcd.Peers = further.peers()
+	for i := range config.Nodes {
+		config.Nodes[i].Masters = further.servers()
+	}
 	if err := further.resume(); err != nil {
 		return err
 	}
@@ -216,6 +219,8 @@ func (o *upOptions) run(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("%w\nThe log is %s", err, log.Name())
 	}
 	defer c.Stop()
+	// All at once: each can give up what it leads while the others are there.
+	defer further.stop()
 	if err := further.join(ctx, c); err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ type Reconciler struct {
 	graph    *graph
 	monitors *monitors
 	queue    workqueue.TypedRateLimitingInterface[types.UID]
+	filled   func(context.Context) bool // waits for the caches of the other controllers
 	started  time.Time
 
 	// gone has the owners that certainly do not exist: a UID is never used
@@ -96,6 +97,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		changed:  make(chan struct{}, 1),
 		running:  map[schema.GroupVersionResource]*monitor{},
 	}
+	r.filled = mgr.GetCache().WaitForCacheSync
 	return mgr.Add(manager.RunnableFunc(r.run))
 }
 
@@ -117,7 +119,10 @@ func (r *Reconciler) run(ctx context.Context) error {
 	)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { r.monitors.run(ctx) })
+	wg.Go(func() {
+		r.waitForOthers(ctx)
+		r.monitors.run(ctx)
+	})
 	wg.Go(func() { <-ctx.Done(); r.queue.ShutDown() })
 	r.waitForSync(ctx)
 	for range workers {
@@ -128,6 +133,15 @@ func (r *Reconciler) run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// waitForOthers lets the other controllers fill their caches first: the cluster
+// can be used when they have, and the watches of all kinds that there are would
+// double what the API server has to do until then.
+func (r *Reconciler) waitForOthers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	r.filled(ctx)
 }
 
 // waitForSync waits until the graph is whole, or long enough.

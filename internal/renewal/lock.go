@@ -18,6 +18,19 @@ func Every(lease, renewDeadline, retry time.Duration) time.Duration {
 	return min(tries*retry, lease-renewDeadline)
 }
 
+// aloneLease is how long a Lease is good that nobody else could take over, and
+// aloneEvery how often its holder writes it: Kubernetes' own figures, and what
+// [Every] makes of them.
+const (
+	aloneLease = 15 * time.Second
+	aloneEvery = 5 * time.Second
+)
+
+// AlonePause is for [Lock.Pause]: how long it takes at most until those who have
+// come are told what they wait for. It must be less than an elector's
+// RenewDeadline.
+const AlonePause = time.Second
+
 // Lock is a lock whose holder writes it at most once in Every. client-go's
 // elector believes that each of its tries is written: it gives up its lead
 // Every later than its own RenewDeadline says, so that both together must be
@@ -26,6 +39,15 @@ type Lock struct {
 	resourcelock.Interface
 	Every time.Duration
 	Clock clock.PassiveClock
+	// Alone, if not nil, is asked at every try whether nobody else could act in
+	// the holder's place. While that is so it writes seldom, for a Lease that is
+	// good for longer; when it ends, the next try writes one of the elector's
+	// duration, which others go by.
+	Alone func() bool
+	// Pause is how long a try takes that writes nothing since the holder is
+	// alone: to look as often as others would costs the idle holder more than
+	// all that it writes.
+	Pause time.Duration
 
 	written resourcelock.LeaderElectionRecord
 	at      time.Time
@@ -33,16 +55,37 @@ type Lock struct {
 
 // Create implements resourcelock.Interface.
 func (l *Lock) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	r, _, _ = l.plan(r)
 	return l.wrote(r, l.Interface.Create(ctx, r))
 }
 
 // Update implements resourcelock.Interface.
 func (l *Lock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
-	same := r.HolderIdentity == l.written.HolderIdentity && r.LeaderTransitions == l.written.LeaderTransitions && r.AcquireTime.Equal(&l.written.AcquireTime)
-	if same && l.Clock.Since(l.at) < l.Every {
-		return nil
+	r, every, pause := l.plan(r)
+	same := r.HolderIdentity == l.written.HolderIdentity && r.LeaderTransitions == l.written.LeaderTransitions &&
+		r.LeaseDurationSeconds == l.written.LeaseDurationSeconds && r.AcquireTime.Equal(&l.written.AcquireTime)
+	if !same || l.Clock.Since(l.at) >= every {
+		return l.wrote(r, l.Interface.Update(ctx, r))
 	}
-	return l.wrote(r, l.Interface.Update(ctx, r))
+	if pause > 0 {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done(): // the elector looks
+		}
+	}
+	return nil
+}
+
+// plan is what is written of a record, how long that is good enough, and how
+// long a try takes meanwhile. A record without a holder gives the Lease up.
+func (l *Lock) plan(r resourcelock.LeaderElectionRecord) (write resourcelock.LeaderElectionRecord, every, pause time.Duration) {
+	if r.HolderIdentity == "" || l.Alone == nil || !l.Alone() {
+		return r, l.Every, 0
+	}
+	r.LeaseDurationSeconds = int(aloneLease / time.Second)
+	return r, aloneEvery, l.Pause
 }
 
 func (l *Lock) wrote(r resourcelock.LeaderElectionRecord, err error) error {

@@ -16,12 +16,14 @@ import (
 // counted counts what is written.
 type counted struct {
 	resourcelock.Interface
-	n   int
-	err error
+	n    int
+	last resourcelock.LeaderElectionRecord
+	err  error
 }
 
-func (c *counted) Update(context.Context, resourcelock.LeaderElectionRecord) error {
+func (c *counted) Update(_ context.Context, r resourcelock.LeaderElectionRecord) error {
 	c.n++
+	c.last = r
 	return c.err
 }
 
@@ -68,6 +70,40 @@ func TestAHolderWritesNowAndThen(t *testing.T) {
 		}
 		if below.n != step.want {
 			t.Errorf("%s: %d were written, want %d", step.name, below.n, step.want)
+		}
+	}
+}
+
+func TestAHolderThatIsAloneWritesSeldom(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	below := &counted{}
+	alone := true
+	lock := &renewal.Lock{Interface: below, Every: time.Second, Clock: clock, Alone: func() bool { return alone }}
+	mine := resourcelock.LeaderElectionRecord{HolderIdentity: "me", LeaseDurationSeconds: 2, AcquireTime: metav1.NewTime(clock.Now())}
+	released := resourcelock.LeaderElectionRecord{LeaseDurationSeconds: 1, AcquireTime: mine.AcquireTime}
+	for _, step := range []struct {
+		name    string
+		after   time.Duration
+		alone   bool
+		write   resourcelock.LeaderElectionRecord
+		want    int
+		seconds int
+	}{
+		{"a Lease that nobody waits for is good for longer", 0, true, mine, 1, 15},
+		{"and is not written soon", 4 * time.Second, true, mine, 1, 15},
+		{"but before it ends", time.Second, true, mine, 2, 15},
+		{"when others come they are told at once what they wait for", 100 * time.Millisecond, false, mine, 3, 2},
+		{"and it is written often", time.Second, false, mine, 4, 2},
+		{"when they have gone it is as before", 100 * time.Millisecond, true, mine, 5, 15},
+		{"what is given up is as the elector says", 0, true, released, 6, 1},
+	} {
+		clock.Step(step.after)
+		alone = step.alone
+		if err := lock.Update(t.Context(), step.write); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if below.n != step.want || below.last.LeaseDurationSeconds != step.seconds {
+			t.Errorf("%s: %d were written, the last for %d s, want %d and %d s", step.name, below.n, below.last.LeaseDurationSeconds, step.want, step.seconds)
 		}
 	}
 }

@@ -119,6 +119,13 @@ func (a *addresses) reserve(podID string) ([]netip.Addr, error) {
 	return slices.Clone(ips), nil
 }
 
+// moved says that one of a pod's addresses is of none of the node's CIDRs.
+func moved(ips []netip.Addr, cidrs []netip.Prefix) bool {
+	return slices.ContainsFunc(ips, func(ip netip.Addr) bool {
+		return !slices.ContainsFunc(cidrs, func(c netip.Prefix) bool { return c.Contains(ip) })
+	})
+}
+
 // nextFree gives the first free address after the one given last, round the
 // CIDR; network, gateway and broadcast are never given.
 func nextFree(c netip.Prefix, after netip.Addr, used map[netip.Addr]bool) (netip.Addr, bool) {

@@ -248,6 +248,10 @@ func (b *Bridge) Attach(_ context.Context, p Pod) ([]netip.Addr, error) {
 	if bridge == nil {
 		return nil, ErrNotReady
 	}
+	if moved(ips, cidrs) {
+		err := errors.Join(b.rules.setHostPorts(p.ID, nil, nil), b.deleteLink(hostLink(p.ID)), b.addresses.release(p.ID))
+		return nil, errors.Join(fmt.Errorf("addresses %v: %w", ips, ErrMoved), err)
+	}
 	ns, err := netns.GetFromPath(p.NetNS)
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace %s: %w", p.NetNS, err)

@@ -2,6 +2,7 @@ package network_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -245,6 +246,44 @@ func TestBridge(t *testing.T) {
 			if l.Type() == "bridge" || l.Type() == "veth" {
 				t.Errorf("link %s is left", l.Attrs().Name)
 			}
+		}
+	})
+}
+
+// TestNodeWithOtherAddresses: a node that joined again may have other CIDRs; what
+// was connected before needs a new namespace, and then has a new address.
+func TestNodeWithOtherAddresses(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		ctx := context.Background()
+		dir := t.TempDir()
+		open := func(cidr string) *network.Bridge {
+			b, err := network.NewBridge(network.BridgeConfig{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.SetCIDRs(ctx, []netip.Prefix{netip.MustParsePrefix(cidr)}); err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		b := open("10.66.1.0/24")
+		if _, err := b.Attach(ctx, network.Pod{ID: "pod", NetNS: newPodNamespace(t, "before")}); err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+		b = open("10.66.2.0/24")
+		defer b.Close()
+		after := newPodNamespace(t, "after")
+		if ips, err := b.Attach(ctx, network.Pod{ID: "pod", NetNS: after}); !errors.Is(err, network.ErrMoved) {
+			t.Fatalf("got %v, %v, want ErrMoved", ips, err)
+		}
+		ips, err := b.Attach(ctx, network.Pod{ID: "pod", NetNS: after})
+		if err != nil || !netip.MustParsePrefix("10.66.2.0/24").Contains(ips[0]) {
+			t.Fatalf("got %v, %v", ips, err)
+		}
+		serve(t, after, ":80")
+		if got, err := ask(ips[0].String() + ":80"); err != nil || got != "10.66.2.1" {
+			t.Errorf("node to pod: got %q, %v", got, err)
 		}
 	})
 }

@@ -9,6 +9,11 @@ import (
 // ErrNotReady is returned, wrapped, while the node has no pod CIDR yet.
 var ErrNotReady = errors.New("no pod CIDR")
 
+// ErrMoved is returned, wrapped, by Attach for a pod that was connected with
+// addresses that are the node's no more, as after it was deleted and has joined
+// again. They are freed: the pod needs a new network namespace.
+var ErrMoved = errors.New("the node has other pod CIDRs than when the pod was connected")
+
 // Network connects the pods of one node. Methods may be called concurrently;
 // calls for one pod must not be.
 type Network interface {

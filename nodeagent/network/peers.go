@@ -49,7 +49,9 @@ func planRoutes(own []netip.Prefix, peers []Peer, reach func(netip.Addr) (ok, di
 					r.via, r.outer, found = a, netip.Addr{}, true
 					break
 				}
-				if ok && !r.outer.IsValid() {
+				// All nodes have the same families: with IPv4 first, one link serves
+				// all, and its header is the smaller.
+				if ok && (!r.outer.IsValid() || r.outer.Is6() && a.Is4()) {
 					r.outer, found = a, true
 				}
 			}

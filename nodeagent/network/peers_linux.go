@@ -83,6 +83,10 @@ func (b *Bridge) writeRoutes() error {
 			if overlay == nil {
 				continue
 			}
+			if vx, ok := overlay.(*netlink.Vxlan); ok && (vx.SrcAddr == nil) != r.outer.Is4() {
+				errs = append(errs, fmt.Errorf("pods at %s: their node has no IPv4 address, by which others are reached", r.cidr))
+				continue
+			}
 			route.LinkIndex, route.Flags = overlay.Attrs().Index, int(netlink.FLAG_ONLINK)
 			if err := b.ensureNeighbour(overlay, r); err != nil {
 				errs = append(errs, err)
@@ -144,10 +148,12 @@ func (b *Bridge) removeRoutes() error {
 func (b *Bridge) ensureOverlay(routes []peerRoute) (netlink.Link, error) {
 	name := overlayName(b.cfg.Name)
 	overhead := vxlanOverhead4
-	for _, r := range routes {
-		if r.outer.Is6() {
-			overhead = vxlanOverhead6
-		}
+	source, err := b.overlaySource(routes)
+	if err != nil {
+		return nil, err
+	}
+	if source != nil {
+		overhead = vxlanOverhead6
 	}
 	// Pods from now on send what fits; those of before are told by the kernel.
 	b.overhead = overhead
@@ -156,10 +162,17 @@ func (b *Bridge) ensureOverlay(routes []peerRoute) (netlink.Link, error) {
 	if vx, ok := link.(*netlink.Vxlan); err == nil && (!ok || vx.VxlanId != vni || vx.Port != vxlanPort) {
 		return nil, fmt.Errorf("link %s is not the overlay between nodes: remove or rename it", name)
 	}
+	if vx, ok := link.(*netlink.Vxlan); err == nil && ok && (source == nil) != (vx.SrcAddr == nil) {
+		// Of the other family, as the nodes were before.
+		if err := b.deleteLink(name); err != nil {
+			return nil, err
+		}
+		link, err = nil, netlink.LinkNotFoundError{}
+	}
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU, attrs.HardwareAddr = name, mtu, overlayAddr(b.cidrs[0])
-		err = b.nl.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: vni, Port: vxlanPort, Learning: false, UDP6ZeroCSumRx: true})
+		err = b.nl.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: vni, Port: vxlanPort, SrcAddr: source, Learning: false, UDP6ZeroCSumRx: true})
 		if err == nil {
 			link, err = b.nl.LinkByName(name)
 		}
@@ -188,6 +201,26 @@ func (b *Bridge) ensureOverlay(routes []peerRoute) (netlink.Link, error) {
 		return nil, fmt.Errorf("set overlay %s up: %w", name, err)
 	}
 	return link, nil
+}
+
+// overlaySource is what makes an overlay one over IPv6: an address of our own.
+// The kernel's links carry one family each; nil is IPv4.
+func (b *Bridge) overlaySource(routes []peerRoute) (net.IP, error) {
+	var source net.IP
+	for _, r := range routes {
+		if r.outer.Is4() {
+			return nil, nil
+		}
+		if !r.outer.IsValid() || source != nil {
+			continue
+		}
+		ways, err := b.nl.RouteGet(r.outer.AsSlice())
+		if err != nil || len(ways) == 0 {
+			return nil, fmt.Errorf("way to node at %s: %w", r.outer, err)
+		}
+		source = ways[0].Src
+	}
+	return source, nil
 }
 
 // ensureNeighbour says in which node's overlay link an address is, and behind

@@ -85,7 +85,7 @@ func at(t *testing.T, path string, f func() error) error {
 func defaultRoute(t *testing.T, path, gateway string) {
 	t.Helper()
 	if err := in(t, path, func() error {
-		return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway), Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}})
+		return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)})
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -265,15 +265,24 @@ func TestNodesOnOneNetwork(t *testing.T) {
 }
 
 func TestNodesOnTwoNetworks(t *testing.T) {
+	for _, tt := range []struct{ name, left, right, bits, forwarding string }{
+		{"of IPv4", "192.0.2.", "198.51.100.", "/24", "/proc/sys/net/ipv4/ip_forward"},
+		{"of IPv6", "2001:db8:0:1::", "2001:db8:0:2::", "/64", "/proc/sys/net/ipv6/conf/all/forwarding"},
+	} {
+		t.Run(tt.name, func(t *testing.T) { onTwoNetworks(t, tt.left, tt.right, tt.bits, tt.forwarding) })
+	}
+}
+
+func onTwoNetworks(t *testing.T, left, right, bits, forwarding string) {
 	inNamespace(t, func(t *testing.T) {
 		// This namespace routes between two networks and knows nothing of pods.
-		a := newNode(t, "a", "10.68.1.0/24", "fd68:0:0:1::/64", "192.0.2.1")
-		b := newNode(t, "b", "10.68.2.0/24", "fd68:0:0:2::/64", "198.51.100.1")
-		link(t, "left", [2]string{"", a.path}, [2][]string{{"192.0.2.254/24"}, {"192.0.2.1/24"}})
-		link(t, "right", [2]string{"", b.path}, [2][]string{{"198.51.100.254/24"}, {"198.51.100.1/24"}})
-		defaultRoute(t, a.path, "192.0.2.254")
-		defaultRoute(t, b.path, "198.51.100.254")
-		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		a := newNode(t, "a", "10.68.1.0/24", "fd68:0:0:1::/64", left+"1")
+		b := newNode(t, "b", "10.68.2.0/24", "fd68:0:0:2::/64", right+"1")
+		link(t, "left", [2]string{"", a.path}, [2][]string{{left + "254" + bits}, {left + "1" + bits}})
+		link(t, "right", [2]string{"", b.path}, [2][]string{{right + "254" + bits}, {right + "1" + bits}})
+		defaultRoute(t, a.path, left+"254")
+		defaultRoute(t, b.path, right+"254")
+		if err := os.WriteFile(forwarding, []byte("1"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		// These pods are older than the overlay: their links carry more than it.

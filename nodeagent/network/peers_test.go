@@ -44,6 +44,16 @@ func TestPlanRoutes(t *testing.T) {
 			[]peerRoute{{cidr: four, via: addr("192.0.2.7"), id: four}, {cidr: six, via: addr("fd00:2::"), outer: addr("192.0.2.7"), id: four}},
 		},
 		{
+			"the overlay goes by IPv4 where a node has it",
+			Peer{CIDRs: []netip.Prefix{six, four}, Addresses: []netip.Addr{addr("2001:db8:1::7"), addr("198.51.100.7")}},
+			[]peerRoute{{cidr: four, via: addr("10.1.2.0"), outer: addr("198.51.100.7"), id: six}, {cidr: six, via: addr("fd00:2::"), outer: addr("198.51.100.7"), id: six}},
+		},
+		{
+			"a node with IPv6 alone is reached by an overlay of that",
+			Peer{CIDRs: []netip.Prefix{six}, Addresses: []netip.Addr{addr("2001:db8:1::7")}},
+			[]peerRoute{{cidr: six, via: addr("fd00:2::"), outer: addr("2001:db8:1::7"), id: six}},
+		},
+		{
 			"a node that can't be reached has no route",
 			Peer{CIDRs: []netip.Prefix{four}, Addresses: []netip.Addr{addr("203.0.113.7")}},
 			nil,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skiffcluster/skiff/nodeagent/network"
 	"github.com/skiffcluster/skiff/nodeagent/podworker"
+	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
 // attachNetwork connects the sandbox and lets containers start.
@@ -29,6 +30,9 @@ func (s *Steps) attachNetwork(ctx context.Context, pod *corev1.Pod) (podworker.R
 	ips, err := s.cfg.Network.Attach(ctx, network.Pod{
 		ID: sandboxID(pod), Namespace: pod.Namespace, Name: pod.Name, NetNS: sandbox.NetNS, HostPorts: hostPorts(pod), Annotations: pod.Annotations,
 	})
+	if errors.Is(err, network.ErrMoved) {
+		return podworker.Result{}, errors.Join(err, s.dropSandbox(ctx, pod))
+	}
 	if err == nil && s.cfg.Protect != nil {
 		err = s.cfg.Protect(ctx, pod, ips)
 	}
@@ -43,6 +47,25 @@ func (s *Steps) attachNetwork(ctx context.Context, pod *corev1.Pod) (podworker.R
 	g := s.gate(pod.UID)
 	g.once.Do(func() { close(g.opened) })
 	return podworker.Result{PodIPs: texts(ips)}, nil
+}
+
+// dropSandbox ends what runs in a sandbox, and the sandbox: another is made, and
+// the containers are started again in it.
+func (s *Steps) dropSandbox(ctx context.Context, pod *corev1.Pod) error {
+	s.cfg.Record(pod, "", corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	_, containers, err := s.cfg.Runtime.Pod(ctx, sandboxID(pod))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := range containers {
+		if c := &containers[i]; c.State == runtime.Running {
+			if err := s.cfg.Runtime.Kill(ctx, c.ID); !errors.Is(err, runtime.ErrNotFound) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(append(errs, s.cfg.Runtime.RemoveSandbox(ctx, sandboxID(pod)))...)
 }
 
 // podIPs are known before the pod is connected, where the network reserves

@@ -21,6 +21,7 @@ import (
 	"github.com/skiffcluster/skiff/proxier/conntrack"
 	"github.com/skiffcluster/skiff/proxier/model"
 	"github.com/skiffcluster/skiff/proxier/nft"
+	"github.com/skiffcluster/skiff/proxier/nftables"
 	"github.com/skiffcluster/skiff/proxier/sysctl"
 )
 
@@ -183,7 +184,7 @@ func (b *Backend) Apply(_ context.Context, changes []model.Change) error {
 	}
 	for _, c := range changes {
 		old := b.given[c.Key]
-		before = b.appendEntries(before, old)
+		before = b.appendEntries(before, old, (*nftables.Inside).Remove)
 		for p := range plan(old, b.cfg.Scheduler, b.local) {
 			delete(b.want, p)
 			touched[p] = true
@@ -197,7 +198,7 @@ func (b *Backend) Apply(_ context.Context, changes []model.Change) error {
 		b.stale.Note(old, c.Service)
 	}
 	for _, c := range changes {
-		after = b.appendEntries(after, c.Service)
+		after = b.appendEntries(after, c.Service, (*nftables.Inside).Add)
 		for p, v := range plan(c.Service, b.cfg.Scheduler, b.local) {
 			b.want[p] = v
 			touched[p] = true
@@ -216,7 +217,26 @@ func (b *Backend) Apply(_ context.Context, changes []model.Change) error {
 		b.sure = false
 		return fmt.Errorf("write IPVS for %d services: %w", len(changes), err)
 	}
+	return b.forget()
+}
+
+// forget removes what the kernel remembers of servers that are gone.
+func (b *Backend) forget() error {
+	for _, t := range b.tables {
+		if err := t.inside.Forget(b.store); err != nil {
+			return fmt.Errorf("remove clients of servers that are gone: %w", err)
+		}
+	}
 	return b.stale.Clean()
+}
+
+// picked are the chains that entries go to.
+func (b *Backend) picked() map[nft.Table][]*nft.Chain {
+	out := map[nft.Table][]*nft.Chain{}
+	for _, t := range b.tables {
+		out[t.ref] = t.inside.Picked()
+	}
+	return out
 }
 
 func (b *Backend) write(before, after []nft.Entry, touched map[place]bool, bind, unbind []netip.Addr) error {
@@ -224,7 +244,7 @@ func (b *Backend) write(before, after []nft.Entry, touched map[place]bool, bind,
 		if err := b.adopt(); err != nil {
 			return err
 		}
-		if err := b.store.Update(before, after, nil); err != nil {
+		if err := b.store.Update(before, after, b.picked()); err != nil {
 			return err
 		}
 		_, err := b.repair()
@@ -233,7 +253,7 @@ func (b *Backend) write(before, after []nft.Entry, touched map[place]bool, bind,
 	if err := b.bind(bind); err != nil {
 		return err
 	}
-	if err := b.store.Update(before, after, nil); err != nil {
+	if err := b.store.Update(before, after, b.picked()); err != nil {
 		return err
 	}
 	for p := range touched {
@@ -244,12 +264,13 @@ func (b *Backend) write(before, after []nft.Entry, touched map[place]bool, bind,
 	return b.unbind(unbind)
 }
 
-func (b *Backend) appendEntries(out []nft.Entry, s *model.Service) []nft.Entry {
+func (b *Backend) appendEntries(out []nft.Entry, s *model.Service, inside func(*nftables.Inside, []nft.Entry, *model.Port) []nft.Entry) []nft.Entry {
 	if s == nil {
 		return out
 	}
 	for i := range s.Ports {
-		out = append(out, b.tables[s.Ports[i].Family].entries(&s.Ports[i])...)
+		t := b.tables[s.Ports[i].Family]
+		out = inside(t.inside, append(out, t.entries(&s.Ports[i])...), &s.Ports[i])
 	}
 	return out
 }
@@ -277,7 +298,7 @@ func (b *Backend) Check(context.Context) (int, error) {
 	if err := b.removeDrained(); err != nil {
 		return n + m, err
 	}
-	return n + m, b.stale.Clean()
+	return n + m, b.forget()
 }
 
 // Close implements backend.Backend.

@@ -8,6 +8,7 @@ import (
 	"github.com/skiffcluster/skiff/proxier/firewall"
 	"github.com/skiffcluster/skiff/proxier/model"
 	"github.com/skiffcluster/skiff/proxier/nft"
+	"github.com/skiffcluster/skiff/proxier/nftables"
 )
 
 // TableName is the name of our tables.
@@ -15,18 +16,24 @@ const TableName = "skiff-ipvs"
 
 // table is what nftables does around IPVS in one family. IPVS takes packets
 // after INPUT and, from the node itself, early in OUTPUT: we mark while they
-// still carry the service's address and masquerade after.
+// still carry the service's address and masquerade after. A virtual server has
+// one set of servers for all clients: with policy Local those of outside, and
+// inside gets the node and its pods past it.
 type table struct {
 	nft.Family
 	ref nft.Table
 	fw  *firewall.Firewall
 
-	served                 *nft.Set // places that have a virtual server
-	nodePorts              *nft.Set // the same for node ports; also tells a later process which were ours
-	masqElsewhere          *nft.Set // places whose clients are masqueraded unless they are pods
-	masqAlways             *nft.Set
-	masqNodePorts          *nft.Set
-	silent, silentNodePort *nft.Set // policy Local without an endpoint here
+	served        *nft.Set // places that have a virtual server
+	nodePorts     *nft.Set // the same for node ports; also tells a later process which were ours
+	masqElsewhere *nft.Set // places whose clients are masqueraded unless they are pods
+	masqAlways    *nft.Set
+	masqNodePorts *nft.Set
+	silent        *nft.Set // cluster IPs of policy Local without an endpoint here
+	// The same of the other places, for clients from outside: inside serves the
+	// node and its pods there.
+	silentOutside, silentNodePort *nft.Set
+	inside                        *nftables.Inside
 }
 
 func newTable(family nft.Family, cfg backend.Config) *table {
@@ -40,16 +47,17 @@ func newTable(family nft.Family, cfg backend.Config) *table {
 	}
 	t.served, t.nodePorts = byPlace("served"), byPort("nodeports")
 	t.masqElsewhere, t.masqAlways, t.masqNodePorts = byPlace("masquerade-elsewhere"), byPlace("masquerade"), byPort("masquerade-nodeports")
-	t.silent, t.silentNodePort = byPlace("silent"), byPort("silent-nodeports")
+	t.silent, t.silentOutside, t.silentNodePort = byPlace("silent"), byPlace("silent-outside"), byPort("silent-nodeports")
+	t.inside = nftables.NewInside(t.ref, t.fw)
 	return t
 }
 
 func (t *table) layout() nft.Layout {
 	return nft.Layout{
 		Table: t.ref,
-		Sets: append(t.fw.Sets(), t.served, t.nodePorts, t.masqElsewhere, t.masqAlways, t.masqNodePorts,
-			t.silent, t.silentNodePort),
-		Chains: append(t.fw.Chains(), t.chains()...),
+		Sets: append(append(t.fw.Sets(), t.served, t.nodePorts, t.masqElsewhere, t.masqAlways, t.masqNodePorts,
+			t.silent, t.silentOutside, t.silentNodePort), t.inside.Sets()...),
+		Chains: append(append(t.fw.Chains(), t.chains()...), t.inside.Chains()...),
 	}
 }
 
@@ -63,10 +71,11 @@ func (t *table) chains() []*nft.Chain {
 	if elsewhere := t.fw.FromElsewhere(); elsewhere != nil {
 		services.Rules = append(services.Rules, nft.Rule(elsewhere, place, nft.In(t.masqElsewhere, nft.Reg0, false), mark))
 	}
+	// No packet that comes in is the node's own.
+	outside := [][]expr.Any{nft.Rule(nft.CtNew(), t.fw.FromElsewhere(), place, nft.In(t.silentOutside, nft.Reg0, false), nft.DropPacket())}
 	for _, match := range t.fw.NodePortAddress() {
-		services.Rules = append(services.Rules,
-			nft.Rule(match, port, nft.In(t.silentNodePort, nft.Reg0, false), nft.DropPacket()),
-			nft.Rule(match, port, nft.In(t.masqNodePorts, nft.Reg0, false), mark))
+		services.Rules = append(services.Rules, nft.Rule(match, port, nft.In(t.masqNodePorts, nft.Reg0, false), mark))
+		outside = append(outside, nft.Rule(nft.CtNew(), t.fw.FromElsewhere(), match, port, nft.In(t.silentNodePort, nft.Reg0, false), nft.DropPacket()))
 	}
 	const beforeIPVS = -105 // OUTPUT: -99
 	return []*nft.Chain{
@@ -74,7 +83,7 @@ func (t *table) chains() []*nft.Chain {
 		{
 			Name:  "services-prerouting",
 			Hook:  &nft.Hook{Type: "filter", Num: unix.NF_INET_PRE_ROUTING, Priority: beforeIPVS},
-			Rules: [][]expr.Any{nft.Rule(nft.CtNew(), nft.Jump(services.Name))},
+			Rules: append(outside, nft.Rule(nft.CtNew(), nft.Jump(services.Name))),
 		},
 		{
 			Name: "services-output",
@@ -122,8 +131,10 @@ func (t *table) entries(p *model.Port) []nft.Entry {
 		key := firewall.PlaceKey(f.Addr, p.Protocol, f.Port)
 		add(t.served, key)
 		switch {
-		case silent:
+		case silent && f.Kind == model.ClusterIP:
 			add(t.silent, key)
+		case silent:
+			add(t.silentOutside, key)
 		case f.Kind == model.ClusterIP:
 			add(t.masqElsewhere, key)
 		case !f.Local:

@@ -82,17 +82,22 @@ type table struct {
 }
 
 func newTable(family nft.Family, cfg backend.Config) *table {
-	ref, addr := nft.Table{Family: family, Name: TableName}, family.Addr()
+	ref := nft.Table{Family: family, Name: TableName}
 	return &table{
 		Family: family, ref: ref, fw: firewall.New(ref, cfg),
 		services:        newGroup(ref, "services", false),
 		nodePorts:       newGroup(ref, "nodeports", true),
 		insideServices:  newGroup(ref, "inside-services", false),
 		insideNodePorts: newGroup(ref, "inside-nodeports", true),
-		clients: &nft.Set{
-			Table: ref, Name: "clients", Dynamic: true,
-			Key: []nft.Type{addr, nft.Proto, nft.Service, addr}, Data: []nft.Type{addr, nft.Service},
-		},
+		clients:         newClients(ref),
+	}
+}
+
+func newClients(t nft.Table) *nft.Set {
+	addr := t.Family.Addr()
+	return &nft.Set{
+		Table: t, Name: "clients", Dynamic: true,
+		Key: []nft.Type{addr, nft.Proto, nft.Service, addr}, Data: []nft.Type{addr, nft.Service},
 	}
 }
 
@@ -123,16 +128,7 @@ func (t *table) baseChains() []*nft.Chain {
 	// What still has a service's address after destination NAT goes to a port
 	// that the service does not have.
 	unused := [][]expr.Any{nft.Rule(nft.CtNew(), t.Daddr(nft.Reg0), nft.In(t.fw.Addresses, nft.Reg0, false), firewall.Refuse())}
-	const afterDNAT = -90
-	remember := [][]expr.Any{
-		nft.Rule(nft.CtNew(), nft.CtDNAT(), t.OrigDest(nft.Reg0), nft.Vmap(t.services.sticky, nft.Reg0)),
-		nft.Rule(nft.CtNew(), nft.CtDNAT(), t.OrigDest(nft.Reg0), nft.Vmap(t.nodePorts.sticky, nft.Reg0+t.AddrRegs())),
-	}
-	return []*nft.Chain{
-		nodePorts,
-		services,
-		{Name: "remember-prerouting", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_PRE_ROUTING, Priority: afterDNAT}, Rules: remember},
-		{Name: "remember-output", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_OUT, Priority: afterDNAT}, Rules: remember},
+	return append(append([]*nft.Chain{nodePorts, services}, t.rememberers(t.services, t.nodePorts)...), []*nft.Chain{
 		{
 			Name:  "nat-prerouting",
 			Hook:  &nft.Hook{Type: "nat", Num: unix.NF_INET_PRE_ROUTING, Priority: -100},
@@ -146,6 +142,19 @@ func (t *table) baseChains() []*nft.Chain {
 		{Name: "unused-forward", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_FORWARD}, Rules: unused},
 		{Name: "unused-input", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_IN}, Rules: unused},
 		{Name: "unused-output", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_OUT}, Rules: unused},
+	}...)
+}
+
+// rememberers lead to the chains that remember a client, after destination NAT.
+func (t *table) rememberers(services, nodePorts *group) []*nft.Chain {
+	const afterDNAT = -90
+	remember := [][]expr.Any{
+		nft.Rule(nft.CtNew(), nft.CtDNAT(), t.OrigDest(nft.Reg0), nft.Vmap(services.sticky, nft.Reg0)),
+		nft.Rule(nft.CtNew(), nft.CtDNAT(), t.OrigDest(nft.Reg0), nft.Vmap(nodePorts.sticky, nft.Reg0+t.AddrRegs())),
+	}
+	return []*nft.Chain{
+		{Name: "remember-prerouting", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_PRE_ROUTING, Priority: afterDNAT}, Rules: remember},
+		{Name: "remember-output", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_LOCAL_OUT, Priority: afterDNAT}, Rules: remember},
 	}
 }
 

@@ -3,10 +3,12 @@ package chaos_test
 import (
 	"context"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"syscall"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,84 +20,105 @@ import (
 )
 
 var (
-	chaosTime = flag.Duration("chaos.time", 15*time.Second, "for how long masters are troubled; each kind of trouble comes once at least")
-	chaosSeed = flag.Uint64("chaos.seed", 1, "what the order of troubles and of reads and writes comes from")
+	chaosTime  = flag.Duration("chaos.time", 0, "for how long there is trouble; each kind of it comes once at least")
+	chaosSeed  = flag.Uint64("chaos.seed", 1, "what the order of troubles, their places and of reads and writes comes from")
+	chaosKinds = flag.String("chaos.kinds", "", "only troubles whose names match this regular expression")
+	chaosClock = flag.Duration("chaos.clock", 0, "by how much the clock of the whole machine is set forward and back again, as one more kind of trouble; 0: never")
 )
 
-// trouble is something that happens to a master.
-type trouble struct {
-	name string
-	do   func(t *testing.T, c *masters, m *master) (heal func())
-}
-
-var troubles = []trouble{
-	{"killed", func(t *testing.T, c *masters, m *master) func() {
-		m.kill()
-		return func() { m.start(t, nil) }
-	}},
-	{"cut off", func(t *testing.T, _ *masters, m *master) func() {
-		if err := m.process.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		m.paused = true
-		return func() {
-			m.paused = false
-			if err := m.process.Process.Signal(syscall.SIGCONT); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}},
-	{"robbed of its disk", func(t *testing.T, c *masters, m *master) func() {
-		m.kill()
-		if err := os.RemoveAll(filepath.Join(m.dir, "etcd")); err != nil {
-			t.Fatal(err)
-		}
-		return func() { m.start(t, c.joining(m)) }
-	}},
-}
-
-// trouble lasts for this long: longer than any time after which a leader is
-// given up.
+// lasts is for how long a trouble lasts, in the first round: longer than any
+// time after which a leader is given up. Later ones last for up to three times
+// as long, so that nodes are missed or not.
 const lasts = 4 * time.Second
 
 func TestChaos(t *testing.T) {
+	c := start(t, "--node-monitor-period", "500ms", "--node-monitor-grace-period", "4s", "--node-lease-renew-interval", "1s")
+	_, k := c.way(t, 0)
+	address := c.service(t, k)
 	t.Logf("seed %d", *chaosSeed)
 	random := rand.New(rand.NewPCG(*chaosSeed, 0))
-	c := startMasters(t, 3)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	l := &load{}
-	group := l.start(ctx, t, c, *chaosSeed)
-	_, watcher := c.way(t, c.access(t, c.all[0]), 0)
+	l, f := &load{}, &flows{}
+	group := l.start(ctx, t, c, k, *chaosSeed)
+	asking := f.start(ctx, c, address)
+	way, watcher := c.way(t, 0)
+	group.Go(func() { way.Run(ctx) })
+
+	kinds := chosen(t)
+	order := random.Perm(len(kinds))
+	if *chaosTime == 0 {
+		order = inTurn(len(kinds)) // the lead goes to a master that can be killed
+	}
 	end := time.Now().Add(*chaosTime)
+	c.well(t, watcher, f, happening{what: "the start", well: func(context.Context) error { return nil }})
 	var worst time.Duration
-	for i, order := 0, random.Perm(len(troubles)); i < len(troubles) || time.Now().Before(end); i++ {
-		x := troubles[random.IntN(len(troubles))]
-		if i < len(order) {
-			x = troubles[order[i]]
+	for i := 0; i < len(kinds) || time.Now().Before(end); i++ {
+		x, last := kinds[random.IntN(len(kinds))], lasts+time.Duration(random.Int64N(int64(2*lasts)))
+		if i < len(kinds) {
+			x, last = kinds[order[i]], lasts
 		}
-		m := c.all[random.IntN(len(c.all))]
-		if i == 0 {
-			m = leading(t, c, watcher) // the worst case comes at least once
+		if x.instant {
+			last = 0
 		}
 		l.spread(c)
+		f.reset()
 		begin := time.Now()
-		heal := x.do(t, c, m)
+		h := x.begin(t, c, watcher, random, i < len(kinds) || random.IntN(2) == 0)
 		acted := act(t, watcher, i)
-		time.Sleep(max(0, lasts-time.Since(begin))) // how long it lasts is part of the trouble
-		heal()
-		for _, m := range c.all {
-			c.ready(t, m)
-		}
+		time.Sleep(max(0, last-time.Since(begin))) // how long it lasts is part of the trouble
+		h.heal()
+		c.well(t, watcher, f, h)
 		out := l.longest(begin, time.Now())
-		worst = max(worst, out)
-		t.Logf("%s %s: no answer for %d ms at most, controllers acted after %d ms, all well after %d ms",
-			m.name, x.name, out.Milliseconds(), acted.Milliseconds(), time.Since(begin).Milliseconds())
+		worst = max(worst, out.took())
+		its, others := f.fates(begin, h.worker)
+		slowest, refused := f.slowest(h.worker)
+		t.Logf("%s: no answer for %d ms at most, controllers acted after %d ms, all well after %d ms; "+
+			"of the service %d connections of that worker lost, %d refused, %d others lost, their slowest answer after %d ms",
+			h.what, out.took().Milliseconds(), acted.Milliseconds(), time.Since(begin).Milliseconds(),
+			len(its), refused, len(others), slowest.Milliseconds())
+		t.Logf("DEBUG %v %v", out.from.Sub(begin), out.to.Sub(begin))
+		for _, o := range others {
+			t.Errorf("%s: a connection was lost that was not through it: %s", h.what, o)
+		}
 	}
 	stop()
 	group.Wait()
+	asking.Wait()
 	t.Logf("%d operations, %d without an answer, none for %d ms at most", len(l.history), l.failed, worst.Milliseconds())
-	switch result, info := porcupine.CheckOperationsVerbose(register, l.history, time.Minute); result {
+	l.check(t)
+}
+
+// chosen are the kinds of trouble there is to be.
+func chosen(t *testing.T) []trouble {
+	t.Helper()
+	only, err := regexp.Compile(*chaosKinds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := slices.Clone(troubles)
+	if *chaosClock != 0 {
+		all = append(all, jumped)
+	}
+	all = slices.DeleteFunc(all, func(x trouble) bool { return !only.MatchString(x.name) })
+	if len(all) == 0 {
+		t.Fatalf("no kind of trouble matches %q", *chaosKinds)
+	}
+	return all
+}
+
+func inTurn(n int) []int {
+	var out []int
+	for i := range n {
+		out = append(out, i)
+	}
+	return out
+}
+
+// check is the one that matters: no acknowledged write is lost.
+func (l *load) check(t *testing.T) {
+	t.Helper()
+	switch result, info := porcupine.CheckOperationsVerbose(register, l.history, 2*time.Minute); result {
 	case porcupine.Illegal:
 		file := filepath.Join(os.TempDir(), "skiff-chaos.html")
 		if err := porcupine.VisualizePath(register, info, file); err != nil {
@@ -103,33 +126,17 @@ func TestChaos(t *testing.T) {
 		}
 		t.Errorf("what clients saw is not what a register answers: an acknowledged write was lost or an old value came back (%s)", file)
 	case porcupine.Unknown:
-		t.Error("the history was not checked within a minute")
+		t.Error("the history was not checked within two minutes")
 	}
-}
-
-// leading is the master whose controllers act.
-func leading(t *testing.T, c *masters, k kubernetes.Interface) *master {
-	t.Helper()
-	lease, err := k.CoordinationV1().Leases("kube-system").Get(t.Context(), "kube-controller-manager", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range c.all {
-		if lease.Spec.HolderIdentity != nil && filepath.Base(*lease.Spec.HolderIdentity) == m.name {
-			return m
-		}
-	}
-	t.Fatalf("%v leads", lease.Spec.HolderIdentity)
-	return nil
 }
 
 // act waits until the controllers do something for a new object, and says how
 // long that took.
-func act(t *testing.T, k kubernetes.Interface, i int) time.Duration {
+func act(t testing.TB, k kubernetes.Interface, i int) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	ns := "after-" + string(rune('a'+i%26)) + "-" + begin.Format("150405")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ns := fmt.Sprintf("after-%d-%d", i, begin.UnixNano())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		once, stop := context.WithTimeout(ctx, opTimeout)
@@ -147,4 +154,18 @@ func act(t *testing.T, k kubernetes.Interface, i int) time.Duration {
 			t.Fatalf("controllers do not act: %v", err)
 		}
 	}
+}
+
+// nodeReady says why a worker's node is not ready.
+func nodeReady(ctx context.Context, k kubernetes.Interface, w *worker) error {
+	n, err := k.CoreV1().Nodes().Get(ctx, w.name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	for _, s := range n.Status.Conditions {
+		if s.Type == corev1.NodeReady && s.Status != corev1.ConditionTrue {
+			return fmt.Errorf("node %s: %s", w.name, s.Message)
+		}
+	}
+	return nil
 }

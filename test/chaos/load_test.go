@@ -2,8 +2,6 @@ package chaos_test
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -16,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/skiffcluster/skiff/cluster"
 	"github.com/skiffcluster/skiff/cluster/balancer"
 )
 
@@ -62,6 +59,9 @@ const (
 	keys    = 4
 	// opTimeout is how long a client waits for one answer before it asks again.
 	opTimeout = time.Second
+	// thinks is for how long a client waits after an answer: members that share
+	// two processors and come back with much to catch up take long for it.
+	thinks = 30 * time.Millisecond
 )
 
 // load reads and writes until its context ends.
@@ -79,19 +79,16 @@ type load struct {
 // outage is a time in which a client had no answer.
 type outage struct{ from, to time.Time }
 
+func (o outage) took() time.Duration { return o.to.Sub(o.from) }
+
 func (l *load) now() int64 { return int64(time.Since(l.begin)) }
 
 func name(key int) string { return fmt.Sprintf("register-%d", key) }
 
 // start makes the registers and begins.
-func (l *load) start(ctx context.Context, t *testing.T, c *masters, seed uint64) *sync.WaitGroup {
+func (l *load) start(ctx context.Context, t *testing.T, c *skiffCluster, k kubernetes.Interface, seed uint64) *sync.WaitGroup {
 	t.Helper()
 	l.begin = time.Now()
-	a := c.access(t, c.all[0])
-	k, err := kubernetes.NewForConfig(a.RESTConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for i := range keys {
 		m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name(i)}, Data: map[string]string{"value": ""}}
 		if _, err := k.CoreV1().ConfigMaps("default").Create(ctx, m, metav1.CreateOptions{}); err != nil {
@@ -100,32 +97,12 @@ func (l *load) start(ctx context.Context, t *testing.T, c *masters, seed uint64)
 	}
 	group := &sync.WaitGroup{}
 	for i := range clients {
-		way, k := c.way(t, a, i)
+		way, k := c.way(t, i)
 		l.ways = append(l.ways, way)
 		group.Go(func() { way.Run(ctx) })
 		group.Go(func() { l.client(ctx, k, i, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
 	return group
-}
-
-// way is how a client reaches the masters.
-func (c *masters) way(t *testing.T, a cluster.Access, client int) (*balancer.Balancer, kubernetes.Interface) {
-	t.Helper()
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(a.CA)
-	pair, err := tls.X509KeyPair(a.ClientCert, a.ClientKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := balancer.New(c.servers(client), &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := kubernetes.NewForConfig(b.RESTConfig(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b, k
 }
 
 func (l *load) client(ctx context.Context, k kubernetes.Interface, id int, random *rand.Rand) {
@@ -167,19 +144,14 @@ func (l *load) client(ctx context.Context, k kubernetes.Interface, id int, rando
 			l.outages, since = append(l.outages, outage{since, time.Now()}), time.Time{}
 		}
 		l.mu.Unlock()
-		if err != nil {
-			select {
-			case <-time.After(20 * time.Millisecond):
-			case <-ctx.Done():
-			}
-		}
+		pause(ctx, thinks)
 	}
 }
 
 // spread has every master serve as many clients: they stay where they are well.
-func (l *load) spread(c *masters) {
+func (l *load) spread(c *skiffCluster) {
 	for i, w := range l.ways {
-		for range c.all {
+		for range c.masters {
 			if w.Servers()[0] == c.servers(i)[0] {
 				break
 			}
@@ -188,14 +160,14 @@ func (l *load) spread(c *masters) {
 	}
 }
 
-// longest is the longest outage of any client that began in a time.
-func (l *load) longest(from, to time.Time) time.Duration {
+// longest is the longest outage of any client in a time.
+func (l *load) longest(from, to time.Time) outage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out time.Duration
+	var out outage
 	for _, o := range l.outages {
-		if o.to.After(from) && o.from.Before(to) {
-			out = max(out, o.to.Sub(o.from))
+		if o.to.After(from) && o.from.Before(to) && o.took() > out.took() {
+			out = o
 		}
 	}
 	return out

@@ -75,9 +75,14 @@ func (o *output) String() string {
 
 func spawn(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
+	return spawnBy(t, cmd, (*exec.Cmd).Start)
+}
+
+func spawnBy(t testing.TB, cmd *exec.Cmd, start func(*exec.Cmd) error) *process {
+	t.Helper()
 	p := &process{cmd: cmd, out: &output{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.out
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		t.Fatalf("start %s: %v", cmd, err)
 	}
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // The tests run three processes deep: one that makes the namespaces and waits,
@@ -19,17 +20,23 @@ const (
 	stage     = "SKIFF_E2E_STAGE"
 	stageInit = "init"
 	stageTest = "test"
-	workDir   = "SKIFF_E2E_DIR"
+	// stageMachine is the first process of another machine: see machine_test.go.
+	stageMachine = "machine"
+	workDir      = "SKIFF_E2E_DIR"
 	// binDir is where the programs are inside: a path that every user may pass.
 	binDir = "/run/skiff-e2e"
 	// nodeIP is the machine's address, of a network that is for documents.
 	nodeIP = "192.0.2.2"
+	// nodeIP6 is another, where the kernel has IPv6.
+	nodeIP6 = "2001:db8::2"
 )
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(stage) {
 	case stageInit:
 		os.Exit(report(first()))
+	case stageMachine:
+		os.Exit(report(beMachine()))
 	case stageTest:
 		code := m.Run()
 		shared.end()
@@ -136,20 +143,8 @@ func first() error {
 // furnish gives the namespaces what a machine has: /proc and /run of its own,
 // a loopback and one link with an address and a default route.
 func furnish() error {
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mount /proc: %w", err)
-	}
-	if err := syscall.Mount("tmpfs", "/run", "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
-		return fmt.Errorf("mount /run: %w", err)
-	}
-	if err := os.Mkdir(binDir, 0o755); err != nil { //nolint:gosec // programs are for every user
+	if err := mountOwn(); err != nil {
 		return err
-	}
-	if err := syscall.Mount(hostBin(), binDir, "", syscall.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount %s: %w", hostBin(), err)
 	}
 	up := func(name string) (netlink.Link, error) {
 		l, err := netlink.LinkByName(name)
@@ -178,6 +173,41 @@ func furnish() error {
 	}
 	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: uplink.Attrs().Index, Gw: net.IPv4(192, 0, 2, 1)}); err != nil {
 		return fmt.Errorf("default route: %w", err)
+	}
+	if !hasIPv6() {
+		return nil
+	}
+	address = &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(nodeIP6), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD}
+	if err := netlink.AddrAdd(uplink, address); err != nil {
+		return fmt.Errorf("address of uplink: %w", err)
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: uplink.Attrs().Index, Gw: net.ParseIP("2001:db8::1")}); err != nil {
+		return fmt.Errorf("default route: %w", err)
+	}
+	return nil
+}
+
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return err == nil
+}
+
+// mountOwn gives a mount namespace /proc and /run of its own, and the programs.
+func mountOwn() error {
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := syscall.Mount("tmpfs", "/run", "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
+		return fmt.Errorf("mount /run: %w", err)
+	}
+	if err := os.Mkdir(binDir, 0o755); err != nil { //nolint:gosec // programs are for every user
+		return err
+	}
+	if err := syscall.Mount(hostBin(), binDir, "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", hostBin(), err)
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ func TestThreeNodes(t *testing.T) {
 			c.load(t)
 			k := newNamespace(t, c)
 			t.Run("traffic between nodes", func(t *testing.T) { nodesTalk(t, k) })
+			t.Run("the API server reaches services", func(t *testing.T) { proxied(t, k) })
 			t.Run("network policies hold between nodes", func(t *testing.T) { policiesHold(t, k) })
 			if networks == "1" {
 				t.Run("a node is cut off and comes back", func(t *testing.T) { cutOff(t, k) })
@@ -122,8 +123,8 @@ func (k *kubectl) spread(t *testing.T, name string) []corev1.Pod {
 	for _, p := range pods {
 		nodes[p.Spec.NodeName] = true
 	}
-	if len(pods) != 3 || len(nodes) != 3 {
-		t.Fatalf("got %d pods on %v, want one on each of three nodes", len(pods), nodes)
+	if n := len(k.addresses(t)); len(pods) != n || len(nodes) != n {
+		t.Fatalf("got %d pods on %v, want one on each of %d nodes", len(pods), nodes, n)
 	}
 	return pods
 }
@@ -168,7 +169,7 @@ func nodesTalk(t *testing.T, k *kubectl) {
 	}
 	port := k.run(t, "get", "service/web", "-o", "jsonpath={.spec.ports[0].nodePort}")
 	addresses := k.addresses(t)
-	if len(addresses) != 3 {
+	if len(addresses) != len(pods) {
 		t.Fatalf("nodes have the addresses %v", addresses)
 	}
 	for node, address := range addresses {

@@ -50,9 +50,7 @@ var features = []feature{
 		"ipvs": "IPVS keeps a client a minute longer than its last connection's entry, so a test would take minutes; the time-out itself is set",
 	}, run: affinityEndsFrom},
 	{name: "internalTrafficPolicy Local", run: internalLocalFrom},
-	{name: "externalTrafficPolicy Local: inside clients reach every endpoint", only: []string{onNode, inPod}, except: map[string]string{
-		"ipvs": "one virtual server has one set of servers for all clients: local ones here",
-	}, run: externalLocalInsideFrom},
+	{name: "externalTrafficPolicy Local: inside clients reach every endpoint", only: []string{onNode, inPod}, run: externalLocalInsideFrom},
 	{name: "externalTrafficPolicy Local: outside clients reach local endpoints and keep their address", only: []string{outside}, run: externalLocalFrom},
 	{name: "publishNotReadyAddresses", run: notReadyFrom},
 	{name: "trafficDistribution: hints for this node, then for its zone", run: hintsFrom},

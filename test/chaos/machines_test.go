@@ -1,0 +1,224 @@
+package chaos_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// host is the file of a host's network namespace.
+type host string
+
+func (c *skiffCluster) host(name string) host { return host(filepath.Join(c.dir, "hosts", name)) }
+
+// cut takes a host's link down, and gives what puts it up again.
+func (h host) cut(t testing.TB) (heal func()) {
+	t.Helper()
+	ns, err := netns.GetFromPath(string(h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	inside, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	eth0, err := inside.LinkByName("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := netlink.LinkByIndex(eth0.Attrs().ParentIndex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetDown(end); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := netlink.LinkSetUp(end); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// dial connects from the host. A socket belongs to the network in which its
+// thread was when it was made.
+func (h host) dial(ctx context.Context, address string) (net.Conn, error) {
+	runtime.LockOSThread()
+	own, err := netns.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer own.Close()
+	there, err := netns.GetFromPath(string(h))
+	if err != nil {
+		return nil, err
+	}
+	defer there.Close()
+	if err := netns.Set(there); err != nil {
+		return nil, err
+	}
+	conn, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp4", address)
+	if back := netns.Set(own); back != nil {
+		return nil, errors.Join(err, back) // the thread stays locked, and ends with the goroutine
+	}
+	runtime.UnlockOSThread()
+	return conn, err
+}
+
+// cutFirst cuts the first master off, which shares the machine's network with
+// the clients: its ports are dropped, and those where others have their etcd.
+func (c *skiffCluster) cutFirst(t testing.TB) (heal func()) {
+	t.Helper()
+	nft, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := nft.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "skiff-chaos"})
+	for name, hook := range map[string]*nftables.ChainHook{"input": nftables.ChainHookInput, "output": nftables.ChainHookOutput} {
+		chain := nft.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: nftables.ChainPriorityFilter})
+		for _, m := range c.masters {
+			ports := []string{m.peer}
+			if m.index == 0 {
+				ports = append(ports, m.api)
+			}
+			for _, p := range ports {
+				for _, offset := range []uint32{0, 2} { // source and target, RFC 9293
+					nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: dropPort(t, p, offset)})
+				}
+			}
+		}
+	}
+	if err := nft.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		nft.DelTable(table)
+		if err := nft.Flush(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func dropPort(t testing.TB, address string, offset uint32) []expr.Any {
+	t.Helper()
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(port))},
+		&expr.Verdict{Kind: expr.VerdictDrop},
+	}
+}
+
+// process is one that runs.
+type process struct {
+	pid  int
+	args []string
+}
+
+// processes are all for which is holds. Any may end meanwhile.
+func processes(is func(process) bool) []process {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var out []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err != nil || len(raw) == 0 {
+			continue
+		}
+		p := process{pid: pid}
+		for arg := range bytes.SplitSeq(bytes.TrimSuffix(raw, []byte{0}), []byte{0}) {
+			p.args = append(p.args, string(arg))
+		}
+		if is(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (p process) has(arg string) bool { return slices.Contains(p.args, arg) }
+
+// program is the file name of what runs.
+func (p process) program() string { return filepath.Base(p.args[0]) }
+
+// onWorker are all processes of a worker's machine: those in its network, and
+// those in its pods' cgroups.
+func (c *skiffCluster) onWorker(w *worker) []process {
+	var machine unix.Stat_t
+	if unix.Stat(string(w.host), &machine) != nil {
+		return nil
+	}
+	return processes(func(p process) bool {
+		var at unix.Stat_t
+		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", p.pid), &at) == nil && at.Ino == machine.Ino {
+			return true
+		}
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.pid))
+		return err == nil && strings.Contains(string(groups), "/skiff-"+c.hostsID+"-"+w.name+"/")
+	})
+}
+
+// killAll kills what is found until nothing is.
+func killAll(t testing.TB, find func() []process) {
+	t.Helper()
+	eventually(t, "all processes have ended", func(context.Context) error {
+		found := find()
+		for _, p := range found {
+			_ = unix.Kill(p.pid, unix.SIGKILL) // it may have ended
+		}
+		if len(found) > 0 {
+			return fmt.Errorf("%v run", found)
+		}
+		return nil
+	})
+}
+
+// keepDown kills a process that `skiff up` starts again, and takes the lock
+// without which it goes no further.
+func keepDown(t testing.TB, lock string, find func() []process) (release func()) {
+	t.Helper()
+	f, err := os.OpenFile(lock, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the lock "+lock+" is free", func(context.Context) error {
+		for _, p := range find() {
+			_ = unix.Kill(p.pid, unix.SIGKILL) // it may have ended
+		}
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	})
+	return func() { _ = f.Close() }
+}
