@@ -6,6 +6,7 @@ import (
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -70,6 +71,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if before := c.DeepCopy(); controllerutil.AddFinalizer(c, Finalizer) {
 		if err := r.Client.Patch(ctx, c, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+			if superseded(err) {
+				return ctrl.Result{}, nil
+			}
 			return ctrl.Result{}, fmt.Errorf("add finalizer to service CIDR %s: %w", c.Name, err)
 		}
 	}
@@ -98,10 +102,17 @@ func (r *Reconciler) end(ctx context.Context, c *networkingv1.ServiceCIDR) (ctrl
 	before := c.DeepCopy()
 	controllerutil.RemoveFinalizer(c, Finalizer)
 	if err := r.Client.Patch(ctx, c, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		if superseded(err) {
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, fmt.Errorf("remove finalizer from service CIDR %s: %w", c.Name, err)
 	}
 	return ctrl.Result{}, nil
 }
+
+// superseded says that a write was of an older version: of the newer one, or of
+// its end, the watch will tell.
+func superseded(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
 
 func (r *Reconciler) setReady(ctx context.Context, c *networkingv1.ServiceCIDR, status metav1.ConditionStatus, reason, message string) error {
 	before := c.DeepCopy()
@@ -110,8 +121,9 @@ func (r *Reconciler) setReady(ctx context.Context, c *networkingv1.ServiceCIDR, 
 	}) {
 		return nil
 	}
-	if err := r.Client.Status().Patch(ctx, c, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return fmt.Errorf("write status of service CIDR %s: %w", c.Name, client.IgnoreNotFound(err))
+	err := r.Client.Status().Patch(ctx, c, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if err != nil && !superseded(err) {
+		return fmt.Errorf("write status of service CIDR %s: %w", c.Name, err)
 	}
 	return nil
 }
