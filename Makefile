@@ -86,7 +86,7 @@ e2e: build ## Run the end-to-end tests alone.
 
 CHAOS_TIME ?= 5m
 CHAOS_SEED ?= 1
-chaos: ## Trouble three masters for CHAOS_TIME, in an order from CHAOS_SEED, and check that no write is lost.
+chaos: build ## Trouble three masters and three workers for CHAOS_TIME, in an order from CHAOS_SEED: no write may be lost (root).
 	$(GO) test -count=1 -v -timeout 24h ./test/chaos -chaos.time $(CHAOS_TIME) -chaos.seed $(CHAOS_SEED)
 
 bench: build ## Measure: start, memory, throughput, latencies.

@@ -328,6 +328,62 @@ func TestTokensThatAreNoneAreRefusedOverTheSocket(t *testing.T) {
 	}
 }
 
+// TestTokensEnd: what a good key has signed is refused before and after its
+// time, and once the account or the secret that it is bound to is gone.
+func TestTokensEnd(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := socket(t, func(cfg *cluster.Config) { cfg.APIServer.ServiceAccounts.SigningKeyFile = keyFile(t, key) })
+	k := clientset(t, access(t, c))
+	sa := defaultAccount(t, k)
+	issued, err := k.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	genuine, _, err := jwt.NewParser().ParseUnverified(issued.Status.Token, jwt.MapClaims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(claim string, when time.Duration) func(jwt.MapClaims) {
+		return func(c jwt.MapClaims) { c[claim] = time.Now().Add(when).Unix() }
+	}
+	for name, x := range map[string]struct {
+		change func(jwt.MapClaims)
+		fault  string // "" for a good one
+	}{
+		"in its time":  {nil, ""},
+		"expired":      {at("exp", -time.Hour), "service account token has expired"},
+		"not good yet": {at("nbf", time.Hour), "service account token is not valid yet"},
+		"of an account before": {func(c jwt.MapClaims) {
+			c["kubernetes.io"].(map[string]any)["serviceaccount"] = map[string]string{"name": "default", "uid": "other"}
+		}, "does not match claim (other)"},
+		"bound to a pod that is": {func(c jwt.MapClaims) {
+			c["kubernetes.io"].(map[string]any)["pod"] = map[string]string{"name": "gone", "uid": "1"}
+		}, "invalidated"},
+	} {
+		token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{})
+		token.Header["kid"] = genuine.Header["kid"]
+		for name, v := range genuine.Claims.(jwt.MapClaims) {
+			token.Claims.(jwt.MapClaims)[name] = v
+		}
+		token.Claims.(jwt.MapClaims)["kubernetes.io"] = map[string]any{"namespace": "default", "serviceaccount": map[string]string{"name": "default", "uid": string(sa.UID)}}
+		if x.change != nil {
+			x.change(token.Claims.(jwt.MapClaims))
+		}
+		text, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, st := whoami(t, rawTo(t, as(t, c, text))), tokenReview(t, k, text)
+		if good := x.fault == ""; good != (got != "401") || good != st.Authenticated || !strings.Contains(st.Error, x.fault) {
+			t.Errorf("%s: %q, %+v", name, got, st)
+		}
+	}
+}
+
 // TestImpersonationMayBeConstrained follows KEP-5284: bob may be ann when he
 // lists config maps, and nothing else.
 func TestImpersonationMayBeConstrained(t *testing.T) {

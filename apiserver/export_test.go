@@ -4,6 +4,7 @@ import (
 	"context"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/skiffcluster/skiff/apiserver/etcd"
 )
@@ -50,3 +51,9 @@ func (s *Server) StopEtcd() { s.store.Stop() }
 
 // Store is the server's data.
 func (s *Server) Store() *etcd.Store { return s.store }
+
+// Equivalent are all versions of a resource or subresource that admission takes
+// for one.
+func (s *Server) Equivalent(of schema.GroupVersionResource, subresource string) []schema.GroupVersionResource {
+	return s.generic.EquivalentResourceRegistry.EquivalentResourcesFor(of, subresource)
+}

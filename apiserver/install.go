@@ -160,7 +160,9 @@ func (i *installer) version(g group, storage map[string]rest.Storage, types mana
 }
 
 // registered is a registry that has all kinds already (registerKinds).
-type registered struct{ runtime.EquivalentResourceRegistry }
+type registered struct {
+	runtime.EquivalentResourceRegistry
+}
 
 func (registered) RegisterKindFor(schema.GroupVersionResource, string, schema.GroupVersionKind) {}
 

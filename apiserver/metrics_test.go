@@ -22,7 +22,7 @@ func TestMetricsHaveUpstreamsNames(t *testing.T) {
 		for _, name := range []string{
 			"apiserver_request_total", "apiserver_request_duration_seconds", "apiserver_request_sli_duration_seconds", "apiserver_response_sizes",
 			"apiserver_current_inflight_requests", "apiserver_longrunning_requests", "apiserver_watch_events_total",
-			"apiserver_admission_step_admission_duration_seconds", "apiserver_audit_event_total", "apiserver_storage_list_total",
+			"apiserver_admission_step_admission_duration_seconds", "apiserver_admission_controller_admission_duration_seconds", "apiserver_audit_event_total", "apiserver_storage_list_total",
 			"apiserver_resource_objects", "apiserver_storage_objects", "apiserver_watch_cache_events_dispatched_total", "apiserver_init_events_total",
 			"apiserver_flowcontrol_dispatched_requests_total", "apiserver_client_certificate_expiration_seconds",
 			"etcd_request_duration_seconds", "etcd_requests_total", "authenticated_user_requests", "authentication_attempts", "authentication_duration_seconds",

@@ -67,7 +67,7 @@ type Server struct {
 	close      context.CancelFunc
 	resources  map[schema.GroupResource]*registry.Resource
 	byType     map[reflect.Type]*registry.Resource // the same by the Go type of their objects
-	versions   []*registry.Resource // further versions of resources
+	versions   []*registry.Resource                // further versions of resources
 	routes     routes
 	tokens     *auth.Tokens
 	rbac       *auth.RBAC
@@ -360,7 +360,8 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	c.AdmissionControl, err = admission.New(admission.Config{
 		Objects: objects{s}, Client: s.client, Informers: s.informers, REST: c.LoopbackClientConfig,
 		Authorizer: c.Authorization.Authorizer, Services: resolver{objects{s}}, Dial: s.config.DialNode, Presence: s.presenceOf, Stop: s.closing.Done(),
-		Enable: s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins,
+		Metrics: s.config.Listener != nil, // nobody reads them without
+		Enable:  s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins,
 	})
 	return c, err
 }
@@ -400,7 +401,6 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, f := range s.beside {
 		group.Go(func() { f(ctx) })
 	}
-	s.waitForCaches(ctx)
 	s.informers.Start(ctx.Done())
 	for _, p := range s.presences {
 		group.Go(func() { s.watchPresence(ctx, p) })
@@ -444,23 +444,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return cause
 	}
 	return nil
-}
-
-// initializing is after how long the library has those ask again who want to
-// read a resource whose watch cache is not filled yet.
-const initializing = time.Second
-
-// waitForCaches waits until the watch caches are filled, a few milliseconds
-// after they were made, so that the server's own informers need not ask again.
-// A resource that can't be read, whose key is missing, stops nobody else.
-func (s *Server) waitForCaches(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, initializing)
-	defer cancel()
-	for _, r := range s.resources {
-		for ctx.Err() == nil && r.Store.ReadinessCheck() != nil {
-			time.Sleep(time.Millisecond)
-		}
-	}
 }
 
 // drainTimeout is how long a stop waits for requests under way; watches and

@@ -64,6 +64,13 @@ type running struct {
 // Start starts a cluster and returns when it can be used. ctx limits the start
 // only; Stop ends the cluster.
 func Start(ctx context.Context, config Config) (_ *Cluster, err error) {
+	if config.DataDir == "" && config.Join == nil {
+		leave, err := takeTurn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+	}
 	defer relaxGC()()
 	c := &Cluster{config: config, access: make(chan struct{}, 1), serving: make(chan struct{}), failed: make(chan struct{})}
 	defer func() {

@@ -68,6 +68,6 @@ func afterGC(struct{}) {
 
 // startPercent is GOGC for a heap of which so many bytes live.
 func startPercent(live uint64) int {
-	const least = 1 << 20 // nothing has been measured before the first collection
+	const least = 1 << 20                                           // nothing has been measured before the first collection
 	return int(max(goPercent, 100*startAllowance/max(live, least))) //nolint:gosec // at most 12,800
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/skiffcluster/skiff/internal/dump"
 )
 
 // ensureHosts makes what is missing of the hosts' networks and namespaces. All
@@ -53,7 +55,9 @@ func ensureHosts(dir string, p *hostsPlan) error {
 
 // takenNetworks are those that this machine knows a way to.
 func takenNetworks() ([]netip.Prefix, error) {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{}, 0)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{}, 0)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}

@@ -84,9 +84,17 @@ func (r *reach) find(ctx context.Context, ip netip.Addr) (*corev1.Pod, string, e
 	if err != nil {
 		return nil, "", err
 	}
-	// Answered from memory, as what the kubelet asks (resourceVersion 0).
-	cached := metav1.ListOptions{ResourceVersion: "0"}
-	nodes, err := k.CoreV1().Nodes().List(ctx, cached)
+	// Memory answers first, which may not have heard of a pod that has just
+	// begun: then what is stored.
+	pod, agent, err := findIn(ctx, k, ip, metav1.ListOptions{ResourceVersion: "0"})
+	if pod == nil {
+		pod, agent, err = findIn(ctx, k, ip, metav1.ListOptions{})
+	}
+	return pod, agent, err
+}
+
+func findIn(ctx context.Context, k kubernetes.Interface, ip netip.Addr, from metav1.ListOptions) (*corev1.Pod, string, error) {
+	nodes, err := k.CoreV1().Nodes().List(ctx, from)
 	if err != nil {
 		return nil, "", err
 	}
@@ -98,8 +106,8 @@ func (r *reach) find(ctx context.Context, ip netip.Addr) (*corev1.Pod, string, e
 		}) {
 			continue
 		}
-		cached.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", n.Name).String()
-		pods, err := k.CoreV1().Pods(metav1.NamespaceAll).List(ctx, cached)
+		from.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", n.Name).String()
+		pods, err := k.CoreV1().Pods(metav1.NamespaceAll).List(ctx, from)
 		if err != nil {
 			return nil, "", err
 		}

@@ -115,6 +115,8 @@ type Config struct {
 	// ClusterSigningDuration is the longest that a signed certificate is valid
 	// for (default a year).
 	ClusterSigningDuration time.Duration
+
+	filled <-chan struct{} // closed when the caches are
 }
 
 // withDefaults returns cfg with every empty field that has a default filled in.

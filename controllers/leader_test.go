@@ -13,6 +13,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
@@ -111,18 +112,50 @@ func TestAnInstanceThatComesBackLeadsAtOnce(t *testing.T) {
 
 func TestHealthAndMetrics(t *testing.T) {
 	api := clustertest.APIServer(t)
-	address := freeAddress(t)
-	run(t, controllers.Config{REST: api.RESTConfig(), HealthBindAddress: address, MetricsBindAddress: address, Controllers: []string{"replicaset-controller"}})
-	for path, want := range map[string]string{"/healthz": "ok", "/livez": "ok", "/readyz": "ok", "/metrics": "controller_runtime_active_workers"} {
+	c, address := api.Client(), freeAddress(t)
+	run(t, controllers.Config{REST: api.RESTConfig(), HealthBindAddress: address, MetricsBindAddress: address, Controllers: []string{"job-controller", "cronjob-controller", "node-lifecycle-controller"}})
+	read := func(path string) string {
+		t.Helper()
 		response, err := http.Get("http://" + address + path)
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
-		response.Body.Close()
-		if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+		if err != nil || response.StatusCode != http.StatusOK {
 			t.Errorf("%s answers %d %.100q, %v", path, response.StatusCode, body, err)
 		}
+		return string(body)
+	}
+	for _, path := range []string{"/healthz", "/livez", "/readyz"} {
+		if got := read(path); !strings.Contains(got, "ok") {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
+	allowPods(t, c)
+	job := newJob("measured", 1, 1)
+	create(t, c, job)
+	jobStatus(t, c, job, "1/0/0")
+	end(t, c, &podsOfJob(t, c, job)[0], corev1.PodSucceeded, 0)
+	jobStatus(t, c, job, "0/1/0 SuccessCriteriaMet Complete")
+	// Stable ones, by upstream's names, and those of the library.
+	for _, want := range []string{
+		`job_controller_job_syncs_total{action="pods_created",completion_mode="NonIndexed",result="success"} `,
+		`job_controller_job_sync_duration_seconds_bucket{action="pods_created",completion_mode="NonIndexed",result="success",le="0.004"} `,
+		`job_controller_job_pods_finished_total{completion_mode="NonIndexed",result="succeeded"} `,
+		`job_controller_jobs_finished_total{completion_mode="NonIndexed",reason="CompletionsReached",result="succeeded"} `,
+		`cronjob_controller_job_creation_skew_duration_seconds_count `,
+		`workqueue_depth{controller="job-controller",name="job-controller",priority=`, `workqueue_adds_total{controller="job-controller",name="job-controller"} `,
+		`workqueue_queue_duration_seconds_count{controller="job-controller",name="job-controller"} `, `workqueue_work_duration_seconds_count{controller="job-controller",name="job-controller"} `,
+		`workqueue_unfinished_work_seconds{`, `workqueue_longest_running_processor_seconds{`, `workqueue_retries_total{`,
+		`controller_runtime_reconcile_total{controller="job-controller",result="success"} `, `rest_client_requests_total{`, `process_cpu_seconds_total `, `go_goroutines `,
+	} {
+		eventually(t, func() string {
+			if text := read("/metrics"); !strings.Contains(text, "\n"+want) {
+				return "no metric " + want
+			}
+			return ""
+		})
 	}
 }
 

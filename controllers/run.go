@@ -106,12 +106,15 @@ func (c *Controllers) runControllers(ctx context.Context) error {
 		return err
 	}
 	defer stopEvents()
+	filled := make(chan struct{})
+	cfg := c.cfg
+	cfg.filled = filled
 	for _, each := range c.chosen {
-		if err := each.setup(mgr, c.cfg); err != nil {
+		if err := each.setup(mgr, cfg); err != nil {
 			return fmt.Errorf("set up %s: %w", each.name, err)
 		}
 	}
-	if err := mgr.Add(manager.RunnableFunc(c.reportReady(mgr))); err != nil {
+	if err := mgr.Add(manager.RunnableFunc(c.reportReady(mgr, filled))); err != nil {
 		return fmt.Errorf("add readiness report: %w", err)
 	}
 	if err := mgr.Start(ctx); err != nil && ctx.Err() == nil {
@@ -120,10 +123,12 @@ func (c *Controllers) runControllers(ctx context.Context) error {
 	return nil
 }
 
-// reportReady closes Ready once every cache holds what the server has.
-func (c *Controllers) reportReady(mgr ctrl.Manager) func(context.Context) error {
+// reportReady closes filled and Ready once every cache holds what the server
+// has.
+func (c *Controllers) reportReady(mgr ctrl.Manager, filled chan<- struct{}) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if mgr.GetCache().WaitForCacheSync(ctx) {
+			close(filled)
 			c.setReady()
 		}
 		return nil

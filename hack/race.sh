@@ -4,7 +4,7 @@
 # usage: hack/race.sh [go test flags]
 set -eu
 cd "$(dirname "$0")/.."
-packages=$(go list ./... | grep -v -e /test/e2e -e /proxier/ipvs -e /config/samples -e /internal/kubectl)
+packages=$(go list ./... | grep -v -e /test/e2e -e /test/chaos -e /proxier/ipvs -e /config/samples -e /internal/kubectl)
 # The race detector needs cgo, and several times the memory: no more packages
 # at a time than there are processors.
 # shellcheck disable=SC2086

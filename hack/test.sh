@@ -33,7 +33,7 @@ fi
 trap '[ -z "$building" ] || kill "$building" 2>/dev/null || :' EXIT
 
 # 2. Every package but those below: two at a time on two processors.
-mapfile -t packages < <(go list ./... | grep -v -e '/test/e2e$' -e '/proxier/ipvs$')
+mapfile -t packages < <(go list ./... | grep -v -e '/test/e2e$' -e '/test/chaos$' -e '/proxier/ipvs$')
 hack/gotest.sh -p "$(nproc)" -timeout 15m "$@" -- "${packages[@]}"
 
 # 3. IPVS, in this kernel or in the one that was built.
@@ -54,5 +54,5 @@ else
 fi
 
 # 4. A whole cluster on real containers, alone on the machine: what waits there
-# waits for containers, so that many tests may run at once.
-hack/gotest.sh -count=1 -parallel 8 -timeout 15m "$@" -- ./test/e2e
+# waits for containers, so that many tests may run at once. Then one in trouble.
+hack/gotest.sh -count=1 -p 1 -parallel 8 -timeout 15m "$@" -- ./test/e2e ./test/chaos

@@ -211,7 +211,7 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, token string) (*authenti
 	case errors.Is(err, errNotOurs), errors.Is(err, jwt.ErrTokenMalformed):
 		return nil, false, nil // some other authenticator's
 	case err != nil:
-		return nil, false, fmt.Errorf("[invalid bearer token, %w]", err)
+		return nil, false, fmt.Errorf("[invalid bearer token, %w]", plain(err))
 	case !parsed.Valid:
 		return nil, false, errors.New("invalid bearer token")
 	}
@@ -301,13 +301,37 @@ func (t *Tokens) account(ctx context.Context, namespace string, r reference) (*c
 	return a, same("service account", &a.ObjectMeta, r)
 }
 
+// plain says what is wrong with a token's time as Kubernetes says it.
+func plain(err error) error {
+	for _, known := range []struct {
+		err  error
+		text string
+	}{
+		{jwt.ErrTokenExpired, "service account token has expired"},
+		{jwt.ErrTokenNotValidYet, "service account token is not valid yet"},
+		{jwt.ErrTokenUsedBeforeIssued, "service account token is issued in the future"},
+	} {
+		if errors.Is(err, known.err) {
+			return errors.New(known.text)
+		}
+	}
+	return err
+}
+
 // same checks that a token's object is still the one it was bound to.
 func same(kind string, m *metav1.ObjectMeta, r reference) error {
 	switch {
 	case m.UID != r.UID:
-		return fmt.Errorf("service account token's %s %q has been replaced: its UID (%s) is not the token's (%s)", kind, m.Name, m.UID, r.UID)
+		claim := "claim"
+		if kind != "service account" {
+			claim = "service account " + kind + " ref claim"
+		}
+		return fmt.Errorf("%s UID (%s) does not match %s (%s)", kind, m.UID, claim, r.UID)
 	case m.DeletionTimestamp != nil && time.Now().After(m.DeletionTimestamp.Add(deletionLeeway)):
-		return fmt.Errorf("service account token's %s %q has been deleted", kind, m.Name)
+		if kind == "service account" {
+			return fmt.Errorf("service account %s/%s has been deleted", m.Namespace, m.Name)
+		}
+		return errors.New("service account token has been invalidated")
 	}
 	return nil
 }

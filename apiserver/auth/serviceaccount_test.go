@@ -96,12 +96,12 @@ func TestTokensAreGoodWhileTheirObjectsAre(t *testing.T) {
 	}{
 		{name: "an account's", request: func(cluster, *auth.Request) {}},
 		{name: "an account that is gone", later: func(c cluster) { delete(c, "serviceaccounts/sa") }, err: "service account ns/sa:"},
-		{name: "an account that is another", later: func(c cluster) { c["serviceaccounts/sa"].(*corev1.ServiceAccount).UID = "x" }, err: "has been replaced"},
+		{name: "an account that is another", later: func(c cluster) { c["serviceaccounts/sa"].(*corev1.ServiceAccount).UID = "x" }, err: "does not match claim ("},
 		{name: "a pod's", request: func(c cluster, r *auth.Request) { r.Pod = pod(c) }},
 		{name: "a pod that is gone", request: func(c cluster, r *auth.Request) { r.Pod = pod(c) }, later: func(c cluster) { delete(c, "pods/pod") }, err: "service account token has been invalidated"},
-		{name: "a pod that is another", request: func(c cluster, r *auth.Request) { r.Pod = pod(c) }, later: func(c cluster) { c["pods/pod"] = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", UID: "x"}} }, err: "has been replaced"},
+		{name: "a pod that is another", request: func(c cluster, r *auth.Request) { r.Pod = pod(c) }, later: func(c cluster) { c["pods/pod"] = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", UID: "x"}} }, err: "pod UID (x) does not match service account pod ref claim ("},
 		{name: "a pod that stops", request: func(c cluster, r *auth.Request) { r.Pod = pod(c) }, later: func(c cluster) { pod(c).DeletionTimestamp = &soon }},
-		{name: "a pod that should be gone long ago", request: func(c cluster, r *auth.Request) { r.Pod = pod(c) }, later: func(c cluster) { pod(c).DeletionTimestamp = &past }, err: "has been deleted"},
+		{name: "a pod that should be gone long ago", request: func(c cluster, r *auth.Request) { r.Pod = pod(c) }, later: func(c cluster) { pod(c).DeletionTimestamp = &past }, err: "service account token has been invalidated"},
 		{name: "a secret's", request: func(c cluster, r *auth.Request) { r.Secret = c["secrets/secret"].(*corev1.Secret) }},
 		{name: "a secret that is gone", request: func(c cluster, r *auth.Request) { r.Secret = c["secrets/secret"].(*corev1.Secret) }, later: func(c cluster) { delete(c, "secrets/secret") }, err: "service account token has been invalidated"},
 		{name: "a node's", request: func(c cluster, r *auth.Request) { r.Node = c["nodes/node"].(*corev1.Node) }},
@@ -109,7 +109,7 @@ func TestTokensAreGoodWhileTheirObjectsAre(t *testing.T) {
 		{name: "the node of a pod may go", request: func(c cluster, r *auth.Request) { r.Pod, r.Node = pod(c), c["nodes/node"].(*corev1.Node) }, later: func(c cluster) { delete(c, "nodes/node") }},
 		{name: "for another audience", request: func(_ cluster, r *auth.Request) { r.Audiences = []string{"other"} }, err: `token audiences ["other"] is invalid for the target audiences ["` + issuer + `"]`},
 		{name: "for the audience that is asked for", request: func(_ cluster, r *auth.Request) { r.Audiences = []string{"other"} }, ask: authenticator.Audiences{"other", "more"}},
-		{name: "expired", request: func(_ cluster, r *auth.Request) { r.Lifetime = -time.Minute }, err: "token is expired"},
+		{name: "expired", request: func(_ cluster, r *auth.Request) { r.Lifetime = -time.Minute }, err: "service account token has expired"},
 		{name: "expired a moment ago, by another's clock", request: func(_ cluster, r *auth.Request) { r.Lifetime = -time.Second }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

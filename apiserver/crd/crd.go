@@ -61,7 +61,6 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 	definitions := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
 		return codec, apiextensionsv1.SchemeGroupVersion
 	})
-	definitions.Wait = true // its informer would have to ask again after a second
 	g.RESTOptionsGetter = definitions
 	resources := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
 		return unstructured.UnstructuredJSONScheme, nil

@@ -398,6 +398,7 @@ func logger() *zap.Logger {
 	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
 	c.Encoding = "console"
 	c.DisableStacktrace = true
+	c.Sampling = nil // its counters are half a MB, for errors, which are few
 	l, err := c.Build(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return quiet{core} }))
 	if err != nil {
 		return zap.NewNop()

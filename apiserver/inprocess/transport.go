@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -83,8 +84,30 @@ func Identity(ctx context.Context) (user.Info, bool) {
 	return u, ok
 }
 
+// RoundTrip implements http.RoundTripper. Who reads a resource whose watch cache
+// is being filled is told to come again after a second. That is longer than a
+// start, of which it takes a millisecond or two: the request is made again
+// sooner here, for about that second.
 func (i identified) RoundTrip(r *http.Request) (*http.Response, error) {
-	return i.t.RoundTrip(r.WithContext(context.WithValue(r.Context(), identityKey{}, i.u)))
+	r = r.WithContext(context.WithValue(r.Context(), identityKey{}, i.u))
+	for wait := time.Millisecond; ; wait *= 2 {
+		answer, err := i.t.RoundTrip(r)
+		if err != nil || !initializing(r, answer) || wait > time.Second/2 {
+			return answer, err
+		}
+		_ = answer.Body.Close() // in memory
+		select {
+		case <-time.After(wait):
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+}
+
+// initializing says whether a reader came too early. Nothing else refuses those
+// who read in this process: their number is not limited.
+func initializing(r *http.Request, answer *http.Response) bool {
+	return r.Method == http.MethodGet && answer.StatusCode == http.StatusTooManyRequests && !strings.Contains(r.URL.Path, "/proxy")
 }
 
 // RoundTrip implements http.RoundTripper.

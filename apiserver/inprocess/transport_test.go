@@ -296,3 +296,37 @@ func TestBodiesOfRequestsAreClosed(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoReadsTooEarlyReadsAgain(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		method, path string
+		want         int
+	}{
+		{"a resource whose cache is being filled", http.MethodGet, "/api/v1/pods", http.StatusOK},
+		{"a watch of it", http.MethodGet, "/api/v1/pods?watch=true", http.StatusOK},
+		{"a write that is refused", http.MethodPost, "/api/v1/namespaces/default/pods/a/eviction", http.StatusTooManyRequests},
+		{"a pod that refuses", http.MethodGet, "/api/v1/namespaces/default/pods/a/proxy/b", http.StatusTooManyRequests},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var asked atomic.Int32
+			tr, _ := serving(t, func(w http.ResponseWriter, _ *http.Request) {
+				if asked.Add(1) < 3 {
+					w.WriteHeader(http.StatusTooManyRequests)
+				}
+			})
+			req, err := http.NewRequestWithContext(t.Context(), c.method, "http://in-process"+c.path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := tr.As(&user.DefaultInfo{Name: "somebody"}).RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close() //nolint:errcheck // it was in memory
+			if answer.StatusCode != c.want {
+				t.Errorf("got %d after %d requests, want %d", answer.StatusCode, asked.Load(), c.want)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package clustertest_test
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -17,47 +18,55 @@ import (
 
 // BenchmarkNew says what a cluster costs: its life from nothing to a client
 // that has read, and back to nothing (ns/op); the start alone, its median
-// (ms/start); processor time (cpu-ms/op), and what it holds (MB/cluster).
+// (ms/start); the processor time of its life (cpu-ms/op), what it holds
+// (MB/cluster) and its goroutines.
 func BenchmarkNew(b *testing.B) {
 	once(b) // what the process does once is no cluster's cost
-	var starts []time.Duration
-	var held []float64
-	begun := cpu(b)
+	var starts, spent []time.Duration
+	var held, goroutines []float64
 	for b.Loop() {
 		b.StopTimer()
-		empty := heap()
+		empty, few := heap(), runtime.NumGoroutine()
 		b.StartTimer()
-		begin := time.Now()
+		begun, begin := cpu(b), time.Now()
 		c := read(b)
 		starts = append(starts, time.Since(begin))
+		used := cpu(b) - begun
 		b.StopTimer()
 		held = append(held, float64(heap()-empty)/1e6)
+		goroutines = append(goroutines, float64(runtime.NumGoroutine()-few))
 		b.StartTimer()
+		begun = cpu(b)
 		c.Stop()
+		spent = append(spent, used+cpu(b)-begun)
 	}
-	b.ReportMetric(float64((cpu(b)-begun).Microseconds())/1e3/float64(len(starts)), "cpu-ms/op")
+	b.ReportMetric(float64(median(spent).Microseconds())/1e3, "cpu-ms/op")
 	b.ReportMetric(float64(median(starts).Microseconds())/1e3, "ms/start")
 	b.ReportMetric(median(held), "MB/cluster")
+	b.ReportMetric(median(goroutines), "goroutines/cluster")
 }
 
 // BenchmarkFiftyAtOnce says what each of fifty clusters costs that run at the
-// same time, as in a `go test` of fifty parallel tests.
+// same time, as in a `go test` of fifty parallel tests: time and processor time
+// until all of them can be used, by fifty; living heap and resident memory.
 func BenchmarkFiftyAtOnce(b *testing.B) {
 	const clusters = 50
 	once(b)
-	var each, held []float64
+	var each, used, held, resident []float64
 	for b.Loop() {
 		b.StopTimer()
-		empty, running := heap(), make([]*cluster.Cluster, clusters)
+		empty, little, running := heap(), residentBytes(b), make([]*cluster.Cluster, clusters)
 		b.StartTimer()
-		begin := time.Now()
+		begun, begin := cpu(b), time.Now()
 		var group sync.WaitGroup
 		for i := range running {
 			group.Go(func() { running[i] = read(b) })
 		}
 		group.Wait()
 		each = append(each, float64(time.Since(begin).Microseconds())/1e3/clusters)
+		used = append(used, float64((cpu(b)-begun).Microseconds())/1e3/clusters)
 		b.StopTimer()
+		resident = append(resident, float64(residentBytes(b)-little)/1e6/clusters)
 		held = append(held, float64(heap()-empty)/1e6/clusters)
 		b.StartTimer()
 		for _, c := range running {
@@ -66,7 +75,9 @@ func BenchmarkFiftyAtOnce(b *testing.B) {
 		group.Wait()
 	}
 	b.ReportMetric(median(each), "ms/cluster")
+	b.ReportMetric(median(used), "cpu-ms/cluster")
 	b.ReportMetric(median(held), "MB/cluster")
+	b.ReportMetric(median(resident), "MB-resident/cluster")
 }
 
 // BenchmarkDeployment takes the time from a Deployment of three to its being
@@ -123,4 +134,17 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// residentBytes is this process's resident memory, 0 where that is not known.
+func residentBytes(b *testing.B) int64 {
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident int64
+	if _, err := fmt.Sscan(string(raw), &size, &resident); err != nil {
+		b.Fatal(err)
+	}
+	return resident * int64(os.Getpagesize())
 }

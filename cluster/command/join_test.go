@@ -43,6 +43,23 @@ func TestNodeMarks(t *testing.T) {
 	}
 }
 
+func TestNodeIP(t *testing.T) {
+	for _, good := range []string{"", "192.0.2.1", "2001:db8::1", "192.0.2.1,2001:db8::1", "2001:db8::1,192.0.2.1"} {
+		if err := checkNodeIP(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for bad, want := range map[string]string{
+		"here": `--node-ip "here" is not an IP address`, "192.0.2.1,": `--node-ip "" is not an IP address`,
+		"192.0.2.1,192.0.2.2":             "one of each of IPv4 and IPv6",
+		"192.0.2.1,2001:db8::1,192.0.2.2": "one of each of IPv4 and IPv6",
+	} {
+		if err := checkNodeIP(bad); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", bad, err, want)
+		}
+	}
+}
+
 // A flag of `skiff up` that says what a server does holds for all masters.
 func TestFurtherMastersHaveTheSameFlags(t *testing.T) {
 	up := newUp().Flags()

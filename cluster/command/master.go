@@ -60,7 +60,7 @@ func leaderFlags(f *pflag.FlagSet, cfg *cluster.Config) {
 		name, usage           string
 		controller, scheduler *time.Duration
 	}{
-		{"leader-elect-lease-duration", "how long others wait for a silent leader, in whole seconds (default 2s)", &cfg.Controllers.LeaseDuration, &cfg.Scheduler.LeaseDuration},
+		{"leader-elect-lease-duration", "how long others wait for a silent leader, in whole seconds (default 2s; 15s while this is the only master)", &cfg.Controllers.LeaseDuration, &cfg.Scheduler.LeaseDuration},
 		{"leader-elect-renew-deadline", "how long a leader goes on that can't renew (default 1.3s)", &cfg.Controllers.RenewDeadline, &cfg.Scheduler.RenewDeadline},
 		{"leader-elect-retry-period", "time between tries (default 100ms)", &cfg.Controllers.RetryPeriod, &cfg.Scheduler.RetryPeriod},
 	} {

@@ -50,6 +50,7 @@ var kind = batchv1.SchemeGroupVersion.WithKind("CronJob")
 // SetupWithManager adds the controller to mgr: changes of a CronJob's spec and
 // the end of its Jobs start a turn, and else only its schedule does.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	registerMetrics()
 	ctx := context.Background() // nothing below outlives this call
 	if err := ownership.Index(ctx, mgr, &batchv1.Job{}); err != nil {
 		return err
@@ -167,6 +168,7 @@ func (r *Reconciler) run(ctx context.Context, s *scope) (ctrl.Result, error) {
 		return ctrl.Result{}, err
 	}
 	if job != nil {
+		creationSkew.Observe(job.CreationTimestamp.Sub(plan.at).Seconds())
 		s.cronJob.Status.LastScheduleTime = ptr.To(metav1.NewTime(plan.at))
 	}
 	return result, nil

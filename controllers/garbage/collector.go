@@ -35,6 +35,9 @@ const (
 	// startTimeout is how long work waits for every kind to be listed. Without
 	// some it is safe, but owners that are not seen yet are asked for one by one.
 	startTimeout = 5 * time.Second
+	// othersTimeout is how long the start waits for the other controllers, one of
+	// which may be unable to read its kind.
+	othersTimeout = time.Second
 	// wholeTimeout is how long objects that wait for their dependents, or are to
 	// orphan them, are held until every kind is listed: those of a kind that is
 	// not would be left behind. An API server that does not answer cannot hold
@@ -55,17 +58,22 @@ const (
 type Reconciler struct {
 	Clock  clock.WithTicker
 	Events events.EventRecorder
+	// Filled is closed when the other controllers have filled their caches; nil:
+	// they are not waited for.
+	Filled <-chan struct{}
 
 	metadata metadata.Interface
 	graph    *graph
 	monitors *monitors
 	queue    workqueue.TypedRateLimitingInterface[types.UID]
-	filled   func(context.Context) bool // waits for the caches of the other controllers
 	started  time.Time
 
 	// gone has the owners that certainly do not exist: a UID is never used
 	// twice. reported has the references that were complained about.
 	gone, reported *lru.Cache
+	// orphaned has the owners whose dependents were let go: the graph may have
+	// learned of one only after that.
+	orphaned *lru.Cache
 }
 
 // SetupWithManager adds the collector to the manager.
@@ -86,7 +94,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("make a discovery client: %w", err)
 	}
 	r.graph = newGraph()
-	r.gone, r.reported = lru.New(remembered), lru.New(remembered)
+	r.gone, r.reported, r.orphaned = lru.New(remembered), lru.New(remembered), lru.New(remembered)
 	r.monitors = &monitors{
 		metadata: r.metadata,
 		discover: discoveryClient,
@@ -97,7 +105,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		changed:  make(chan struct{}, 1),
 		running:  map[schema.GroupVersionResource]*monitor{},
 	}
-	r.filled = mgr.GetCache().WaitForCacheSync
 	return mgr.Add(manager.RunnableFunc(r.run))
 }
 
@@ -139,9 +146,14 @@ func (r *Reconciler) run(ctx context.Context) error {
 // can be used when they have, and the watches of all kinds that there are would
 // double what the API server has to do until then.
 func (r *Reconciler) waitForOthers(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	r.filled(ctx)
+	if r.Filled == nil {
+		return
+	}
+	select {
+	case <-r.Filled:
+	case <-ctx.Done():
+	case <-r.Clock.After(othersTimeout):
+	}
 }
 
 // waitForSync waits until the graph is whole, or long enough.
@@ -282,6 +294,7 @@ func (r *Reconciler) collect(ctx context.Context, o *object) (conflict, again bo
 func (r *Reconciler) orphan(ctx context.Context, o *object) error {
 	var mu sync.Mutex
 	var errs []error
+	r.orphaned.Add(o.uid, nil)
 	dependents := r.graph.dependentsOf(o.uid)
 	workqueue.ParallelizeUntil(ctx, workers, len(dependents), func(i int) {
 		if err := r.release(ctx, dependents[i], o.uid); err != nil {

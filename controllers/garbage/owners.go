@@ -38,6 +38,9 @@ func (r *Reconciler) verify(ctx context.Context, o *object, reference metav1.Own
 		}
 		return solid, false, nil
 	}
+	if _, let := r.orphaned.Get(reference.UID); let && owner == nil {
+		return released, false, nil
+	}
 	gv, err := schema.ParseGroupVersion(reference.APIVersion)
 	if err != nil {
 		return solid, false, fmt.Errorf("owner reference of %s: %w", klog.KRef(o.namespace, o.name), err)

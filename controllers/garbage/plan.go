@@ -13,6 +13,7 @@ const (
 	solid   verdict = iota // exists and stays
 	waiting                // exists and is being deleted in the foreground
 	absent                 // does not exist
+	released               // does not exist, and has let its dependents go
 )
 
 // action is what to do with one object.
@@ -29,13 +30,17 @@ type action struct {
 // o.owners, in order; dependents are what o itself owns.
 //
 //   - One owner that stays keeps the object; references to others are dropped.
+//   - Owners that have all let it go are dropped, and it stays.
 //   - Else, an owner that waits for the object, which has dependents of its own,
 //     makes it wait for them too.
 //   - Else it goes, the way its own finalizers ask for.
 func planItem(o *object, verdicts []verdict, dependents []*object) action {
 	var kept []metav1.OwnerReference
-	anyWaiting := false
+	anyWaiting, let := false, 0
 	for i, v := range verdicts {
+		if v == released {
+			let++
+		}
 		if v == solid {
 			kept = append(kept, o.owners[i])
 		}
@@ -44,7 +49,7 @@ func planItem(o *object, verdicts []verdict, dependents []*object) action {
 	switch {
 	case len(o.owners) == 0, len(kept) == len(o.owners):
 		return action{}
-	case len(kept) > 0:
+	case len(kept) > 0, let == len(o.owners):
 		return action{owners: kept, setOwners: true}
 	case anyWaiting && len(dependents) > 0:
 		a := action{delete: metav1.DeletePropagationForeground}

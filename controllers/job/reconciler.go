@@ -49,6 +49,7 @@ var kind = batchv1.SchemeGroupVersion.WithKind("Job")
 // SetupWithManager adds the controller to mgr: changes of a Job's spec and of
 // its pods start a turn. Beside it, strays are freed.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	registerMetrics()
 	ctx := context.Background() // nothing below outlives this call
 	if err := ownership.Index(ctx, mgr, &corev1.Pod{}); err != nil {
 		return err
@@ -107,6 +108,8 @@ type scope struct {
 	told []notice
 
 	failure error // of creating or deleting pods
+
+	action string // what the turn does, for the metrics
 }
 
 type notice struct{ kind, reason, message string }
@@ -135,8 +138,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		klog.FromContext(ctx).V(1).Info("Job is left to another controller", "Job", klog.KObj(job), "managedBy", *job.Spec.ManagedBy)
 		return ctrl.Result{}, nil
 	}
-	s := &scope{key: req.NamespacedName, job: job, before: *job.Status.DeepCopy(), now: r.Clock.Now()}
+	s := &scope{key: req.NamespacedName, job: job, before: *job.Status.DeepCopy(), now: r.Clock.Now(), action: reconciling}
+	began := time.Now()
 	result, err := turn.InOrder(ctx, s, r.listPods, r.judge, r.scale, r.track)
+	measureTurn(s, time.Since(began), errors.Join(err, s.failure))
 	if apierrors.IsConflict(err) {
 		// The Job has changed meanwhile; its event may have been let pass.
 		klog.FromContext(ctx).V(1).Info("Status is written in the next turn, the object has changed")
@@ -179,6 +184,9 @@ func (r *Reconciler) scale(ctx context.Context, s *scope) (ctrl.Result, error) {
 	var plan scalePlan
 	switch {
 	case s.target != nil:
+		if len(active) > 0 {
+			s.action = podsDeleted
+		}
 		// With their finalizers: track counts them as failed, if the Job fails.
 		if s.failure = r.pods.Delete(ctx, s.job, active); s.failure != nil {
 			s.target = nil // all of it again, once they are gone
@@ -192,7 +200,11 @@ func (r *Reconciler) scale(ctx context.Context, s *scope) (ctrl.Result, error) {
 			active = without(active, plan.remove)
 			terminating += int32(len(plan.remove))
 		}
+		if len(plan.remove) > 0 {
+			s.action = podsDeleted
+		}
 		if len(plan.create) > 0 {
+			s.action = podsCreated
 			created, s.failure = r.pods.Create(ctx, s.job, plan.create)
 		}
 	}
@@ -282,6 +294,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 		return fmt.Errorf("update status of job %s: %w", s.key, err)
 	}
 	r.own.Wrote(s.key, s.job)
+	measureCounted(s.job, s.before)
 	if s.job.Status.UncountedTerminatedPods == nil { // empty is omitted on the way
 		s.job.Status.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{}
 	}
@@ -290,6 +303,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 }
 
 func (r *Reconciler) recordEnd(job *batchv1.Job, end *batchv1.JobCondition) {
+	measureEnd(job, end)
 	if end.Type == batchv1.JobFailed {
 		r.Events.Eventf(job, nil, corev1.EventTypeWarning, end.Reason, "Fail", "%s", end.Message)
 		return

@@ -204,17 +204,17 @@ func (r *Reconciler) giveUp(ctx context.Context) time.Duration {
 	})
 	for _, name := range due {
 		if node, ok := r.nodes.Get(types.NamespacedName{Name: name}); ok {
-			if wanted, failing := noExecuteTaint(readiness(node)); failing {
-				r.setNoExecute(ctx, node, wanted)
+			if wanted, failing := noExecuteTaint(readiness(node)); failing && r.setNoExecute(ctx, node, wanted) {
+				evictions.WithLabelValues(nodetopology.GetZoneKey(node)).Inc()
 			}
 		}
 	}
 	return wait
 }
 
-// setNoExecute makes the node have exactly these NoExecute taints of ours. A
-// failure is made good at the next look.
-func (r *Reconciler) setNoExecute(ctx context.Context, node *corev1.Node, wanted ...corev1.Taint) {
+// setNoExecute makes the node have exactly these NoExecute taints of ours, and
+// tells whether it had others. A failure is made good at the next look.
+func (r *Reconciler) setNoExecute(ctx context.Context, node *corev1.Node, wanted ...corev1.Taint) (changed bool) {
 	changed, err := r.writeTaints(ctx, node, func(node *corev1.Node) ([]corev1.Taint, bool) {
 		return planTaints(node.Spec.Taints, isNoExecuteOfOurs, wanted, r.Clock.Now())
 	})
@@ -224,4 +224,5 @@ func (r *Reconciler) setNoExecute(ctx context.Context, node *corev1.Node, wanted
 	case changed:
 		klog.FromContext(ctx).Info("Changed the taints that evict pods", "Node", klog.KObj(node), "taints", fmt.Sprint(wanted))
 	}
+	return changed && err == nil
 }

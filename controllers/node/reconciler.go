@@ -68,6 +68,7 @@ type known struct {
 // MonitorPeriod, and starts a turn for a node's NoSchedule taints and labels
 // when its conditions change.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	registerMetrics()
 	r.setDefaults(mgr)
 	var err error
 	if r.nodes, err = peek.At(mgr, &corev1.Node{}); err != nil {

@@ -2,7 +2,6 @@ package storagemigration
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
@@ -51,19 +50,14 @@ func (r *Reconciler) migrate(ctx context.Context, m *storagemigrationv1.StorageV
 	}
 }
 
-// rewrite applies nothing to an object, which makes the server store it anew
-// where what is stored differs. Under its UID and version that is refused when
-// it has been written or deleted meanwhile, and then nothing is left to do.
+// rewrite patches nothing, which makes the server store an object anew where
+// what is stored differs. Under its version that is refused when it has been
+// written or deleted meanwhile, and then nothing is left to do. An apply, which
+// upstream sends, would need the right to create every resource.
 func (r *Reconciler) rewrite(ctx context.Context, gvk schema.GroupVersionKind, object *metav1.PartialObjectMetadata) error {
 	object.SetGroupVersionKind(gvk)
-	patch, err := json.Marshal(map[string]any{
-		"apiVersion": gvk.GroupVersion().String(), "kind": gvk.Kind,
-		"metadata": map[string]any{"uid": object.UID, "resourceVersion": object.ResourceVersion},
-	})
-	if err != nil {
-		return fmt.Errorf("write %s %s again: %w", gvk.Kind, klog.KObj(object), err)
-	}
-	err = r.Client.Patch(ctx, object, client.RawPatch(types.ApplyPatchType, patch), client.FieldOwner(migratorManager))
+	nothing := fmt.Sprintf(`{"metadata":{"resourceVersion":%q}}`, object.ResourceVersion)
+	err := r.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(nothing)), client.FieldOwner(migratorManager))
 	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("write %s %s again: %w", gvk.Kind, klog.KObj(object), err)
 	}

@@ -18,7 +18,7 @@ import (
 // +kubebuilder:rbac:groups=storagemigration.k8s.io,resources=storageversionmigrations/status,verbs=update
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions/status,verbs=patch
-// +kubebuilder:rbac:groups=*,resources=*,verbs=create;list;patch
+// +kubebuilder:rbac:groups=*,resources=*,verbs=list;patch
 
 // Names under which fields are written, upstream's.
 const (

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -438,7 +439,16 @@ func BenchmarkClusterName(b *testing.B) {
 
 func BenchmarkClusterNameOverUDP(b *testing.B) {
 	addr := start(b, zoneServer(b))
+	var mu sync.Mutex
+	var all []time.Duration
+	began := time.Now()
 	b.RunParallel(func(pb *testing.PB) {
+		var took []time.Duration
+		defer func() {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, took...)
+		}()
 		c, err := dns.Dial("udp", addr)
 		if err != nil {
 			b.Error(err)
@@ -446,6 +456,7 @@ func BenchmarkClusterNameOverUDP(b *testing.B) {
 		}
 		defer func() { _ = c.Close() }()
 		for pb.Next() {
+			asked := time.Now()
 			if err := c.WriteMsg(new(dns.Msg).SetQuestion("web.default.svc.cluster.local.", dns.TypeA)); err != nil {
 				b.Error(err)
 				return
@@ -454,6 +465,14 @@ func BenchmarkClusterNameOverUDP(b *testing.B) {
 				b.Error(err)
 				return
 			}
+			took = append(took, time.Since(asked))
 		}
 	})
+	b.ReportMetric(float64(len(all))/time.Since(began).Seconds(), "queries/s")
+	if len(all) == 0 {
+		b.Fatal("no query was answered")
+	}
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)/2].Nanoseconds())/1e3, "p50-µs")
+	b.ReportMetric(float64(all[len(all)*99/100].Nanoseconds())/1e3, "p99-µs")
 }

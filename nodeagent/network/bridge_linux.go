@@ -20,6 +20,8 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
+
+	"github.com/skiffcluster/skiff/internal/dump"
 )
 
 // BridgeConfig configures Bridge.
@@ -119,7 +121,7 @@ func (b *Bridge) SetCIDRs(_ context.Context, cidrs []netip.Prefix) error {
 
 // defaultMTU is that of the link with the default route, else Ethernet's.
 func (b *Bridge) defaultMTU() int {
-	routes, err := b.nl.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) { return b.nl.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return 1500
 	}
@@ -166,7 +168,7 @@ func (b *Bridge) ensureBridge(cidrs []netip.Prefix, mtu int) (netlink.Link, erro
 		}
 	}
 	// Addresses of an earlier CIDR would draw its traffic here.
-	old, err := b.nl.AddrList(link, netlink.FAMILY_ALL)
+	old, err := dump.Whole(func() ([]netlink.Addr, error) { return b.nl.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of bridge %s: %w", b.cfg.Name, err)
 	}
@@ -433,7 +435,7 @@ func (b *Bridge) deleteLink(name string) error {
 func (b *Bridge) Remove() error {
 	b.background.Wait()
 	var errs []error
-	links, err := b.nl.LinkList()
+	links, err := dump.Whole(b.nl.LinkList)
 	errs = append(errs, err)
 	bridge, err := b.nl.LinkByName(b.cfg.Name)
 	if err == nil {

@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
+
+	"github.com/skiffcluster/skiff/internal/dump"
 )
 
 const (
@@ -118,7 +120,9 @@ func (b *Bridge) reach(a netip.Addr) (ok, direct bool) {
 func (b *Bridge) deleteRoutes(want map[netip.Prefix]bool) error {
 	var errs []error
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := b.nl.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+		routes, err := dump.Whole(func() ([]netlink.Route, error) {
+			return b.nl.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("list routes: %w", err))
 			continue

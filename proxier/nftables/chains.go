@@ -19,10 +19,7 @@ func newChains() *chains {
 
 // need adds the chains of a way to a pool.
 func (c *chains) need(t *table, w *branch) {
-	if len(w.pool) == 0 {
-		return
-	}
-	if !c.picks[w.pick] {
+	if len(w.pool) > 0 && !c.picks[w.pick] {
 		c.picks[w.pick] = true
 		c.list[t.ref] = append(c.list[t.ref], t.pickChain(w.pick))
 	}

@@ -53,12 +53,13 @@ func newBranch(g *group, masq masquerade, key []byte, pool []model.Endpoint, p *
 
 // entries returns the elements that the way needs.
 func (b *branch) entries(out []nft.Entry) []nft.Entry {
+	verdict := b.name()
 	if len(b.pool) == 0 {
 		// Endpoints elsewhere only: silence, so that the load balancer tries another node.
-		return append(out, nft.Entry{Set: b.group.verdicts, Element: nft.Element{Key: b.key, Verdict: nft.Drop}})
+		verdict = nft.Drop
 	}
-	out = append(out, nft.Entry{Set: b.group.verdicts, Element: nft.Element{Key: b.key, Verdict: b.name()}})
-	if b.sticky {
+	out = append(out, nft.Entry{Set: b.group.verdicts, Element: nft.Element{Key: b.key, Verdict: verdict}})
+	if b.sticky { // also of an empty pool: it is the place that is looked up, whoever asks
 		out = append(out, nft.Entry{Set: b.group.sticky, Element: nft.Element{Key: b.key, Verdict: rememberName(b.affinity)}})
 	}
 	for i, e := range b.pool {

@@ -50,7 +50,7 @@ func main() {
 	ctx := context.Background()
 	fmt.Printf("%s, %d cores, %s\n\n", cpu(), runtime.NumCPU(), runtime.Version())
 	failed := false
-	for _, f := range slices.Concat(processFigures(), apiFigures(), clusterFigures(), podFigures()) {
+	for _, f := range slices.Concat(processFigures(), partFigures(), apiFigures(), clusterFigures(), podFigures()) {
 		if !strings.Contains(f.name, *only) {
 			continue
 		}

@@ -106,16 +106,22 @@ func idle(measure func(*server, time.Duration) (string, error)) (string, error) 
 }
 
 func (s *server) memory() (string, error) {
+	values, err := s.status()
+	return fmt.Sprintf("%d MB resident, %d anonymous", values["VmRSS"]/1024, values["RssAnon"]/1024), err
+}
+
+// status are the figures of /proc/PID/status, memory in kB.
+func (s *server) status() (map[string]int, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	values := map[string]int{}
 	for line := range strings.Lines(string(raw)) {
 		name, rest, _ := strings.Cut(line, ":")
 		values[name], _ = strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
 	}
-	return fmt.Sprintf("%d MB resident, %d anonymous", values["VmRSS"]/1024, values["RssAnon"]/1024), nil
+	return values, nil
 }
 
 func (s *server) cpu() (time.Duration, error) { return processCPU(s.cmd.Process.Pid) }

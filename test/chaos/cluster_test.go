@@ -75,7 +75,7 @@ func start(t testing.TB, more ...string) *skiffCluster {
 	if lacking != "" {
 		t.Skip(lacking)
 	}
-	dir, err := os.MkdirTemp(os.Getenv(workDir), "c")
+	dir, err := os.MkdirTemp(os.Getenv(workDir), "c") //nolint:usetesting // short: sockets are below it
 	if err != nil {
 		t.Fatal(err)
 	}

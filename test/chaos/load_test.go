@@ -70,10 +70,11 @@ type load struct {
 
 	ways []*balancer.Balancer // of the clients
 
-	mu      sync.Mutex
-	history []porcupine.Operation
-	outages []outage
-	failed  int
+	mu       sync.Mutex
+	history  []porcupine.Operation
+	outages  []outage
+	answered [clients]time.Time // begin of what was last answered
+	failed   int
 }
 
 // outage is a time in which a client had no answer.
@@ -138,18 +139,24 @@ func (l *load) client(ctx context.Context, k kubernetes.Interface, id int, rando
 		if err == nil || a.write {
 			l.history = append(l.history, o)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			l.failed++
-		} else if !since.IsZero() {
+		case !since.IsZero():
 			l.outages, since = append(l.outages, outage{since, time.Now()}), time.Time{}
+			l.answered[id] = begin
+		default:
+			l.answered[id] = begin
 		}
 		l.mu.Unlock()
 		pause(ctx, thinks)
 	}
 }
 
-// spread has every master serve as many clients: they stay where they are well.
-func (l *load) spread(c *skiffCluster) {
+// spread has every master serve as many clients, which stay where they are well,
+// and waits until each has had an answer there.
+func (l *load) spread(t *testing.T, c *skiffCluster) {
+	t.Helper()
 	for i, w := range l.ways {
 		for range c.masters {
 			if w.Servers()[0] == c.servers(i)[0] {
@@ -158,6 +165,17 @@ func (l *load) spread(c *skiffCluster) {
 			w.Drop()
 		}
 	}
+	since := time.Now()
+	eventually(t, "all clients have an answer", func(context.Context) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for i, at := range l.answered {
+			if at.Before(since) {
+				return fmt.Errorf("client %d has had no answer for %s", i, time.Since(at))
+			}
+		}
+		return nil
+	})
 }
 
 // longest is the longest outage of any client in a time.

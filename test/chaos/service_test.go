@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -131,6 +130,7 @@ type flows struct {
 	each    []*flow
 	lost    []loss
 	refused int // connections that were never there
+	turn    int // connections of an earlier one end by themselves
 }
 
 // flow is one, made again when it ends.
@@ -174,8 +174,9 @@ func (f *flows) once(ctx context.Context, w *worker, one *flow, address string) 
 	answers := bufio.NewReader(conn)
 	f.mu.Lock()
 	one.to = ""
+	turn := f.turn
 	f.mu.Unlock()
-	for {
+	for old := false; !old; {
 		begin := time.Now()
 		to, err := ask(conn, answers)
 		if ctx.Err() != nil {
@@ -189,6 +190,9 @@ func (f *flows) once(ctx context.Context, w *worker, one *flow, address string) 
 			f.refused++
 		default:
 			f.lost = append(f.lost, loss{one.from, one.to, time.Now(), err})
+		}
+		if old = turn != f.turn; old {
+			one.to = ""
 		}
 		f.mu.Unlock()
 		if err != nil {
@@ -229,8 +233,23 @@ func ask(conn net.Conn, answers *bufio.Reader) (string, error) {
 	return worker, nil
 }
 
-// reset begins a new measurement of the longest answers.
-func (f *flows) reset() {
+// spread has all connections made anew, until each worker's pod serves some of
+// other workers.
+func (f *flows) spread(t *testing.T, c *skiffCluster) {
+	t.Helper()
+	for all := false; !all; {
+		f.mu.Lock()
+		f.turn++
+		for _, one := range f.each {
+			one.to = ""
+		}
+		f.mu.Unlock()
+		eventually(t, "all are connected to the service", func(context.Context) error { return f.connected() })
+		all = true
+		for _, w := range c.workers {
+			all = all && f.to(w) > 0
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, one := range f.each {
@@ -239,8 +258,31 @@ func (f *flows) reset() {
 	f.refused = 0
 }
 
-// well says which connection has had no answer since a time, or whose service
-// has no connection to some worker's pod.
+func (f *flows) connected() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, one := range f.each {
+		if one.to == "" {
+			return fmt.Errorf("%s waits for a connection", one.from)
+		}
+	}
+	return nil
+}
+
+// to is how many connections other workers have to a worker's pod.
+func (f *flows) to(w *worker) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, one := range f.each {
+		if one.to == w.name && one.from != w.name {
+			n++
+		}
+	}
+	return n
+}
+
+// well says which connection has had no answer since a time.
 func (f *flows) well(since time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -248,9 +290,6 @@ func (f *flows) well(since time.Time) error {
 		if !one.answered.After(since) {
 			return fmt.Errorf("a connection of %s (to %q) has had no answer for %s", one.from, one.to, time.Since(one.answered))
 		}
-	}
-	if len(f.each) == 0 {
-		return errors.New("there is no connection")
 	}
 	return nil
 }
@@ -270,6 +309,19 @@ func (f *flows) fates(since time.Time, w *worker) (its, others []loss) {
 		}
 	}
 	return its, others
+}
+
+// through is how many connections are of a worker or to its pod.
+func (f *flows) through(w *worker) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, one := range f.each {
+		if (loss{from: one.from, to: one.to}).touches(w) {
+			n++
+		}
+	}
+	return n
 }
 
 // slowest is the longest time to an answer on a connection that is not through

@@ -23,6 +23,7 @@ type trouble struct {
 	onMaster func(t *testing.T, c *skiffCluster, m *master) (heal func())
 	ofFirst  bool
 	instant  bool // it does not last
+	kills    bool // connections to the worker's pod are lost in any case
 	onAll    func(t *testing.T) (heal func())
 }
 
@@ -43,7 +44,7 @@ var troubles = []trouble{
 		}
 		return release
 	}},
-	{name: "worker killed", onWorker: func(t *testing.T, c *skiffCluster, k kubernetes.Interface, w *worker) (func(), func(context.Context) error) {
+	{name: "worker killed", kills: true, onWorker: func(t *testing.T, c *skiffCluster, k kubernetes.Interface, w *worker) (func(), func(context.Context) error) {
 		was := ""
 		eventually(t, "the pod of "+w.name+" is known", func(ctx context.Context) error {
 			p, err := podOn(ctx, k, w)
@@ -140,6 +141,7 @@ func (c *skiffCluster) containerd(w *worker) []process {
 type happening struct {
 	what   string
 	worker *worker // whose connections may be lost
+	kills  bool    // some are
 	heal   func()
 	well   func(context.Context) error
 }
@@ -151,11 +153,11 @@ func (x trouble) begin(t *testing.T, c *skiffCluster, k kubernetes.Interface, ra
 	fine := func(context.Context) error { return nil }
 	switch {
 	case x.onAll != nil:
-		return happening{x.name, nil, x.onAll(t), fine}
+		return happening{what: x.name, heal: x.onAll(t), well: fine}
 	case x.onWorker != nil:
 		w := c.workers[random.IntN(len(c.workers))]
 		heal, well := x.onWorker(t, c, k, w)
-		return happening{x.name + " (" + w.name + ")", w, heal, well}
+		return happening{x.name + " (" + w.name + ")", w, x.kills, heal, well}
 	}
 	least := 1
 	if x.ofFirst {
@@ -167,7 +169,7 @@ func (x trouble) begin(t *testing.T, c *skiffCluster, k kubernetes.Interface, ra
 			m = l
 		}
 	}
-	return happening{x.name + " (" + m.name + ")", nil, x.onMaster(t, c, m), fine}
+	return happening{what: x.name + " (" + m.name + ")", heal: x.onMaster(t, c, m), well: fine}
 }
 
 // well waits until nothing of a trouble is left: masters serve, nodes are ready,

@@ -331,6 +331,23 @@ func externalLocalInsideFrom(l *lab, from netns.NsHandle) {
 			l.expectAll(l.spread(from, "tcp", addr, enough), ":8080", 1, 2)
 		}
 	}
+	// Affinity holds here too, until the endpoint goes.
+	l.webWith(func(s *corev1.Service) {
+		externalLocal(s)
+		s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+	})
+	l.endpoints("web", []int{1, 2}, 1, 2)
+	l.apply()
+	for _, addr := range []string{nodeIP + ":30080", "192.0.2.5:80", "[2001:db8::5]:80"} {
+		if got := l.spread(from, "tcp", addr, 20); len(got) != 1 {
+			l.Errorf("%s: one client was served by %v", addr, got)
+		}
+	}
+	for _, left := range []int{1, 2} {
+		l.endpoints("web", []int{left}, 1, 2)
+		l.apply()
+		l.expectAll(l.spread(from, "tcp", "192.0.2.5:80", 5), ":8080", left)
+	}
 }
 
 // conditions gives the service one endpoint for each condition; hints likewise.
