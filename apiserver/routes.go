@@ -122,7 +122,7 @@ func ask(container *restful.Container, root string) ([]metav1.APIResource, error
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was in memory
+	defer answer.Body.Close()
 	list := &metav1.APIResourceList{}
 	if err := json.NewDecoder(answer.Body).Decode(list); err != nil {
 		return nil, err

@@ -323,7 +323,7 @@ func TestWhoReadsTooEarlyReadsAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer answer.Body.Close() //nolint:errcheck // it was in memory
+			defer answer.Body.Close()
 			if answer.StatusCode != c.want {
 				t.Errorf("got %d after %d requests, want %d", answer.StatusCode, asked.Load(), c.want)
 			}

@@ -179,6 +179,8 @@ func TestPlanItem(t *testing.T) {
 		{"a waiting owner and children: it waits for them", pod("p", blocking("d")), []verdict{waiting}, []*object{child}, "Foreground"},
 		{"a circle is broken", pod("p", blocking("d")), []verdict{waiting}, []*object{waitingChild}, "Foreground, owners d"},
 		{"children without a waiting owner do not matter", pod("p", owned("d")), []verdict{absent}, []*object{child}, "Background"},
+		{"all owners have let it go: it stays without them", pod("p", owned("d"), owned("e")), []verdict{released, released}, nil, "keep, owners"},
+		{"one has let it go, the other is gone: it goes", pod("p", owned("d"), owned("e")), []verdict{released, absent}, nil, "Background"},
 		{"it was to orphan its children: it does", marked(pod("p", owned("d")), orphaning), []verdict{absent}, nil, "Orphan"},
 		{"it was to wait for its children: it does", marked(pod("p", owned("d")), foreground), []verdict{absent}, nil, "Foreground"},
 	} {

@@ -10,10 +10,10 @@ import (
 type verdict int
 
 const (
-	solid   verdict = iota // exists and stays
-	waiting                // exists and is being deleted in the foreground
-	absent                 // does not exist
-	released               // does not exist, and has let its dependents go
+	solid    verdict = iota // exists and stays
+	waiting                 // exists and is being deleted in the foreground
+	absent                  // does not exist
+	released                // does not exist, and has let its dependents go
 )
 
 // action is what to do with one object.
