@@ -165,11 +165,20 @@ func TestReplicaSet(t *testing.T) {
 		orphan.Spec = template("adopt", "image").Spec
 		create(t, c, orphan)
 		set := replicaSet("adopt", 2)
+		// A controller that has not heard of the orphan yet would create two
+		// pods, and one of three is too many: it can create none at first.
+		set.Spec.Template.Spec.ServiceAccountName = "adopter"
 		create(t, c, set)
+		eventually(t, func() string {
+			if get(t, c, orphan); !metav1.IsControlledBy(orphan, set) {
+				return "the orphan was not adopted"
+			}
+			return ""
+		})
+		create(t, c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "adopter"}})
 		hasStatus(t, c, set, "2/0/0")
-		get(t, c, orphan)
-		if !metav1.IsControlledBy(orphan, set) || len(pods(t, c, "adopt")) != 2 {
-			t.Errorf("the orphan was not adopted: %+v", orphan.OwnerReferences)
+		if n := len(pods(t, c, "adopt")); n != 2 {
+			t.Errorf("%d pods, want the orphan and another", n)
 		}
 		change(t, c, orphan, func() { orphan.Labels["app"] = "other" })
 		eventually(t, func() string {

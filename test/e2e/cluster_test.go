@@ -239,6 +239,11 @@ func newNamespace(t *testing.T, c *cluster) *kubectl {
 	name = strings.Trim(name[max(0, len(name)-50):], "-")
 	k := &kubectl{c, name}
 	k.run(t, "create", "namespace", name)
+	// Where other controllers led a moment ago their Lease has to end first.
+	eventually(t, "the namespace has its service account", func() (bool, string) {
+		_, err := k.client(t).CoreV1().ServiceAccounts(name).Get(context.Background(), "default", metav1.GetOptions{})
+		return err == nil, fmt.Sprint(err)
+	})
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, args := range [][]string{{"get", "all", "-o", "wide"}, {"describe", "pods"}, {"events"}} {
