@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -67,6 +68,7 @@ type Store struct {
 	compactor compactor
 	encrypted *encrypted
 	stop      sync.Once
+	stopping  atomic.Bool
 	cancel    context.CancelFunc
 
 	peers   *sockets // of a member that others can join
@@ -324,6 +326,7 @@ func open(s *Store) *Store {
 // Stop closes the data. It may be called more than once.
 func (s *Store) Stop() {
 	s.stop.Do(func() {
+		s.stopping.Store(true)
 		s.encrypted.close()
 		s.compactor.Stop()
 		s.watched.close()

@@ -202,15 +202,16 @@ func (s *Store) becomeVoter(ctx context.Context) error {
 	return nil
 }
 
-// Why says why a member stopped by itself.
+// Why says why a member stopped. By itself it does for one reason only, which
+// its own data need not tell: the others may be the first to.
 func (s *Store) Why() error {
-	if s.server == nil {
+	switch {
+	case s.server == nil:
 		return nil
+	case s.stopping.Load():
+		return errors.New("etcd stopped")
 	}
-	if s.server.IsIDRemoved(uint64(s.server.MemberID())) {
-		return errors.New("this master was removed from the cluster: remove its data directory and join it again (skiff server --join)")
-	}
-	return errors.New("etcd stopped")
+	return errors.New("this master was removed from the cluster: remove its data directory and join it again (skiff server --join)")
 }
 
 func memberNames(s *etcdserver.EtcdServer) []string {
