@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -304,4 +305,23 @@ func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Many agents join at the same moment, each to an API server that knows nothing
+// of the others.
+func TestOneOfManyReservesTheAddressOfDNS(t *testing.T) {
+	c, err := cluster.Start(t.Context(), cluster.Config{Without: []cluster.Room{cluster.Nodes, cluster.Controllers, cluster.Scheduler}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if err := cluster.EnsureDNSService(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
 }

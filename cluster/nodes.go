@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
@@ -240,8 +242,7 @@ func (c *Cluster) ensureDNSService(ctx context.Context) error {
 		return err
 	}
 	services := k.CoreV1().Services(metav1.NamespaceSystem)
-	// To create it again would fail on its address, not on its name: also when
-	// somebody else does it at this moment.
+	// To create it again would fail on its address, not on its name.
 	if found, err := dnsServiceThere(ctx, services); found || err != nil {
 		return err
 	}
@@ -264,11 +265,19 @@ func (c *Cluster) ensureDNSService(ctx context.Context) error {
 	if err == nil || apierrors.IsAlreadyExists(err) {
 		return nil
 	}
-	if found, _ := dnsServiceThere(ctx, services); found {
+	// Somebody else who does it at this moment, for another agent that joins, has
+	// its address before it is there.
+	there := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, dnsServiceWait, true, func(ctx context.Context) (bool, error) {
+		return dnsServiceThere(ctx, services)
+	})
+	if there == nil {
 		return nil
 	}
 	return fmt.Errorf("service of the cluster's DNS: %w", err)
 }
+
+// dnsServiceWait is for how long somebody else may take to create the service.
+const dnsServiceWait = 5 * time.Second
 
 func dnsServiceThere(ctx context.Context, services typedcorev1.ServiceInterface) (bool, error) {
 	_, err := services.Get(ctx, dnsService, metav1.GetOptions{})
