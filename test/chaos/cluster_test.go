@@ -25,6 +25,7 @@ import (
 
 	"github.com/skiffcluster/skiff/cluster"
 	"github.com/skiffcluster/skiff/cluster/balancer"
+	"github.com/skiffcluster/skiff/test/namespaces"
 )
 
 // The cluster is what `skiff up --nodes 3 --masters 3` makes: the first master
@@ -82,7 +83,7 @@ func start(t testing.TB, more ...string) *skiffCluster {
 	c := &skiffCluster{dir: filepath.Join(dir, profile), ended: make(chan struct{})}
 	args := append([]string{
 		"up", "--profile", profile, "--data-dir", c.dir, "--kubeconfig", c.dir + ".conf", "--masters", "3", "--nodes", "3", "--secure-port", firstPort,
-		"--bin-dir", binDir(),
+		"--bin-dir", namespaces.Bin(),
 	}, more...)
 	c.up = asSelf(args...)
 	out, err := os.Create(c.dir + ".out")

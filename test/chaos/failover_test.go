@@ -63,12 +63,12 @@ func (c *skiffCluster) failOver(b *testing.B, k kubernetes.Interface, m *master,
 	if len(running) != 1 {
 		b.Fatalf("%s has %d processes", m.name, len(running))
 	}
-	if err := unix.Kill(running[0].pid, s); err != nil {
+	if err := unix.Kill(running[0].PID, s); err != nil {
 		b.Fatal(err)
 	}
 	took := act(b, k, i)
 	eventually(b, m.name+" is back", func(ctx context.Context) error {
-		if now := c.master(m)(); len(now) != 1 || now[0].pid == running[0].pid {
+		if now := c.master(m)(); len(now) != 1 || now[0].PID == running[0].PID {
 			return fmt.Errorf("its processes are %v", now)
 		}
 		return c.isReady(ctx, m)

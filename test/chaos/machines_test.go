@@ -1,15 +1,12 @@
 package chaos_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +15,10 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/skiffcluster/skiff/internal/netns"
+	"github.com/skiffcluster/skiff/test/namespaces"
 )
 
 // host is the file of a host's network namespace.
@@ -30,24 +29,7 @@ func (c *skiffCluster) host(name string) host { return host(filepath.Join(c.dir,
 // cut takes a host's link down, and gives what puts it up again.
 func (h host) cut(t testing.TB) (heal func()) {
 	t.Helper()
-	ns, err := netns.GetFromPath(string(h))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	inside, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inside.Close()
-	eth0, err := inside.LinkByName("eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, err := netlink.LinkByIndex(eth0.Attrs().ParentIndex)
-	if err != nil {
-		t.Fatal(err)
-	}
+	end := namespaces.HostLink(t, string(h))
 	if err := netlink.LinkSetDown(end); err != nil {
 		t.Fatal(err)
 	}
@@ -58,28 +40,12 @@ func (h host) cut(t testing.TB) (heal func()) {
 	}
 }
 
-// dial connects from the host. A socket belongs to the network in which its
-// thread was when it was made.
-func (h host) dial(ctx context.Context, address string) (net.Conn, error) {
-	runtime.LockOSThread()
-	own, err := netns.Get()
-	if err != nil {
-		return nil, err
-	}
-	defer own.Close()
-	there, err := netns.GetFromPath(string(h))
-	if err != nil {
-		return nil, err
-	}
-	defer there.Close()
-	if err := netns.Set(there); err != nil {
-		return nil, err
-	}
-	conn, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp4", address)
-	if back := netns.Set(own); back != nil {
-		return nil, errors.Join(err, back) // the thread stays locked, and ends with the goroutine
-	}
-	runtime.UnlockOSThread()
+// dial connects from the host.
+func (h host) dial(ctx context.Context, address string) (conn net.Conn, err error) {
+	err = netns.Do(string(h), func() error {
+		conn, err = (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp4", address)
+		return err
+	})
 	return conn, err
 }
 
@@ -136,43 +102,27 @@ func dropPort(t testing.TB, address string, offset uint32) []expr.Any {
 	}
 }
 
-// process is one that runs.
-type process struct {
-	pid  int
-	args []string
-}
+type process struct{ namespaces.Process }
 
 // processes are all for which is holds. Any may end meanwhile.
 func processes(is func(process) bool) []process {
-	entries, err := os.ReadDir("/proc")
+	all, err := namespaces.Processes()
 	if err != nil {
 		return nil
 	}
 	var out []process
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		raw, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err != nil || len(raw) == 0 {
-			continue
-		}
-		p := process{pid: pid}
-		for arg := range bytes.SplitSeq(bytes.TrimSuffix(raw, []byte{0}), []byte{0}) {
-			p.args = append(p.args, string(arg))
-		}
-		if is(p) {
-			out = append(out, p)
+	for _, p := range all {
+		if is(process{p}) {
+			out = append(out, process{p})
 		}
 	}
 	return out
 }
 
-func (p process) has(arg string) bool { return slices.Contains(p.args, arg) }
+func (p process) has(arg string) bool { return slices.Contains(p.Args, arg) }
 
 // program is the file name of what runs.
-func (p process) program() string { return filepath.Base(p.args[0]) }
+func (p process) program() string { return filepath.Base(p.Args[0]) }
 
 // onWorker are all processes of a worker's machine: those in its network, and
 // those in its pods' cgroups.
@@ -183,10 +133,10 @@ func (c *skiffCluster) onWorker(w *worker) []process {
 	}
 	return processes(func(p process) bool {
 		var at unix.Stat_t
-		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", p.pid), &at) == nil && at.Ino == machine.Ino {
+		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", p.PID), &at) == nil && at.Ino == machine.Ino {
 			return true
 		}
-		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.pid))
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID))
 		return err == nil && strings.Contains(string(groups), "/skiff-"+c.hostsID+"-"+w.name+"/")
 	})
 }
@@ -197,7 +147,7 @@ func killAll(t testing.TB, find func() []process) {
 	eventually(t, "all processes have ended", func(context.Context) error {
 		found := find()
 		for _, p := range found {
-			_ = unix.Kill(p.pid, unix.SIGKILL) // it may have ended
+			_ = unix.Kill(p.PID, unix.SIGKILL) // it may have ended
 		}
 		if len(found) > 0 {
 			return fmt.Errorf("%v run", found)
@@ -216,7 +166,7 @@ func keepDown(t testing.TB, lock string, find func() []process) (release func())
 	}
 	eventually(t, "the lock "+lock+" is free", func(context.Context) error {
 		for _, p := range find() {
-			_ = unix.Kill(p.pid, unix.SIGKILL) // it may have ended
+			_ = unix.Kill(p.PID, unix.SIGKILL) // it may have ended
 		}
 		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	})

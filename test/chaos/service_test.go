@@ -18,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/skiffcluster/skiff/test/namespaces"
 )
 
 const (
@@ -39,7 +41,7 @@ var webLabels = map[string]string{"app": "web"}
 // waits until all are ready.
 func (c *skiffCluster) service(t *testing.T, k kubernetes.Interface) (address string) {
 	t.Helper()
-	if out, err := asSelf("image", "load", "--profile", profile, "--data-dir", c.dir, filepath.Join(binDir(), image)).CombinedOutput(); err != nil {
+	if out, err := asSelf("image", "load", "--profile", profile, "--data-dir", c.dir, filepath.Join(namespaces.Bin(), image)).CombinedOutput(); err != nil {
 		t.Fatalf("skiff image load: %v\n%s", err, out)
 	}
 	second := int64(1)

@@ -77,11 +77,11 @@ var troubles = []trouble{
 		if len(was) != 1 {
 			t.Fatalf("%s has %d processes of containerd", w.name, len(was))
 		}
-		if err := unix.Kill(was[0].pid, unix.SIGKILL); err != nil {
+		if err := unix.Kill(was[0].PID, unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		return func() {}, func(context.Context) error {
-			if now := c.containerd(w); len(now) != 1 || now[0].pid == was[0].pid {
+			if now := c.containerd(w); len(now) != 1 || now[0].PID == was[0].PID {
 				return fmt.Errorf("containerd of %s: %v, was %v", w.name, now, was)
 			}
 			return nil

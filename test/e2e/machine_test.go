@@ -71,7 +71,7 @@ func newMachine(t *testing.T, name string, number byte) *machine {
 // boot starts the machine: nothing but its first process runs.
 func (m *machine) boot(t *testing.T) {
 	t.Helper()
-	c := self(stageMachine, "SKIFF_E2E_NAME="+m.name, "SKIFF_E2E_DISK="+m.disk)
+	c := itself(stageMachine, "SKIFF_E2E_NAME="+m.name, "SKIFF_E2E_DISK="+m.disk)
 	c.Stdin, c.Stdout = nil, nil
 	c.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,

@@ -13,10 +13,10 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/skiffcluster/skiff/test/namespaces"
 )
 
 // manyFlags make a cluster whose nodes are missed within seconds. It stands
@@ -240,24 +240,7 @@ spec:
 // wire finds the machine's end of a host's link, and cuts or joins it.
 func (c *cluster) wire(t *testing.T, node string, up bool) {
 	t.Helper()
-	ns, err := netns.GetFromPath(filepath.Join(c.dir(), "hosts", node))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	inside, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inside.Close()
-	eth0, err := inside.LinkByName("eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, err := netlink.LinkByIndex(eth0.Attrs().ParentIndex)
-	if err != nil {
-		t.Fatal(err)
-	}
+	end := namespaces.HostLink(t, filepath.Join(c.dir(), "hosts", node))
 	set := netlink.LinkSetDown
 	if up {
 		set = netlink.LinkSetUp

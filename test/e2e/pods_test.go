@@ -174,10 +174,10 @@ spec:
   terminationGracePeriodSeconds: 1
   volumes: [{name: work, emptyDir: {}}]
   initContainers:
-  - {name: one, image: `+helloV1+`, command: [sh, -c, "echo first > /work/one"], volumeMounts: [{name: work, mountPath: /work}]}
-  - {name: two, image: `+helloV1+`, command: [sh, -c, "cat /work/one && echo second > /work/two"], volumeMounts: [{name: work, mountPath: /work}]}
+  - {name: one, image: `+helloV1+`, command: [sh, -c, "echo first > /scratch/one"], volumeMounts: [{name: work, mountPath: /scratch}]}
+  - {name: two, image: `+helloV1+`, command: [sh, -c, "cat /scratch/one && echo second > /scratch/two"], volumeMounts: [{name: work, mountPath: /scratch}]}
   containers:
-  - {name: main, image: `+helloV1+`, command: [sh, -c, "cat /work/one && cat /work/two && sleep infinity"], volumeMounts: [{name: work, mountPath: /work}]}
+  - {name: main, image: `+helloV1+`, command: [sh, -c, "cat /scratch/one && cat /scratch/two && sleep infinity"], volumeMounts: [{name: work, mountPath: /scratch}]}
 ---
 apiVersion: v1
 kind: Pod
@@ -306,13 +306,13 @@ spec:
   terminationGracePeriodSeconds: 1
   volumes: [{name: work, emptyDir: {}}]
   containers:
-  - {name: server, image: `+helloV1+`, volumeMounts: [{name: work, mountPath: /work}]}
+  - {name: server, image: `+helloV1+`, volumeMounts: [{name: work, mountPath: /scratch}]}
   - {name: client, image: `+helloV1+`, command: [sleep, infinity], volumeMounts: [{name: work, mountPath: /data}]}
 `)
 	k.run(t, "wait", "pod/pair", "--for=condition=Ready", "--timeout=90s")
 	want(t, k.run(t, "exec", "pair", "-c", "client", "--", "wget", "http://127.0.0.1:8080/"), "Hello from pair\n")
 	want(t, k.run(t, "exec", "pair", "-c", "client", "--", "hostname"), "pair\n")
-	k.run(t, "exec", "pair", "-c", "server", "--", "sh", "-c", "echo shared > /work/file")
+	k.run(t, "exec", "pair", "-c", "server", "--", "sh", "-c", "echo shared > /scratch/file")
 	want(t, k.run(t, "exec", "pair", "-c", "client", "--", "cat", "/data/file"), "shared\n")
 	contains(t, "exec", k.run(t, "exec", "pair", "--", "hostname"), "pair\n")
 	contains(t, "logs", k.run(t, "logs", "pair", "--all-containers", "--prefix"), "[pod/pair/server] ")
@@ -332,12 +332,12 @@ spec:
     image: `+helloV1+`
     resources: {limits: {memory: 64Mi, cpu: 500m}}
     securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false}
-    volumeMounts: [{name: work, mountPath: /work}]
+    volumeMounts: [{name: work, mountPath: /scratch}]
 `)
 	k.run(t, "wait", "pod/limited", "--for=condition=Ready", "--timeout=90s")
 	want(t, k.run(t, "exec", "limited", "--", "id"), "uid=1000 gid=2000\n")
 	contains(t, "exec", k.fails(t, "exec", "limited", "--", "sh", "-c", "echo x > /file"), "read-only file system")
-	k.run(t, "exec", "limited", "--", "sh", "-c", "echo x > /work/file")
+	k.run(t, "exec", "limited", "--", "sh", "-c", "echo x > /scratch/file")
 	if qos := k.pods(t, "app=limited")[0].Status.QOSClass; qos != corev1.PodQOSGuaranteed {
 		t.Errorf("got QoS class %s, want Guaranteed", qos)
 	}

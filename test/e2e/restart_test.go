@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/skiffcluster/skiff/test/namespaces"
 )
 
 // TestKilledDuringRollingUpdate kills skiff with no chance to say good-bye.
@@ -186,21 +187,11 @@ func processOf(t testing.TB, program, dir string) int {
 // eachProcess calls f with every process of the tests' namespace that runs.
 func eachProcess(t testing.TB, f func(pid int, args []string)) {
 	t.Helper()
-	entries, err := os.ReadDir("/proc")
+	all, err := namespaces.Processes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		// A process that has just ended has no arguments, and neither has one
-		// that waits to be reaped.
-		raw, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err != nil || len(raw) == 0 {
-			continue
-		}
-		f(pid, strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00"))
+	for _, p := range all {
+		f(p.PID, p.Args)
 	}
 }
