@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	bootstraputil "k8s.io/cluster-bootstrap/token/util"
@@ -104,5 +108,43 @@ func NewToken(ctx context.Context, k kubernetes.Interface, ca []byte, master boo
 	if err != nil {
 		return Token{}, fmt.Errorf("make token: %w", err)
 	}
+	if err := waitUntilHonoured(ctx, k, t, master); err != nil {
+		return Token{}, fmt.Errorf("make token: it was written, but is not honoured: %w", err)
+	}
 	return t, nil
+}
+
+// tokenWait is how long a master may take to see a token that it has stored:
+// it reads tokens, roles and bindings from watches, which are a moment late.
+const tokenWait = 10 * time.Second
+
+// waitUntilHonoured returns when the API server knows a token and lets those
+// who show it do the first thing that they must. A machine that is given the
+// token at once would be refused before.
+func waitUntilHonoured(ctx context.Context, k kubernetes.Interface, t Token, master bool) error {
+	asks := []authorizationv1.SubjectAccessReviewSpec{
+		{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: "get", Path: ClusterPath}},
+		{ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "create", Group: certificatesv1.GroupName, Resource: "certificatesigningrequests", Subresource: "nodeclient"}},
+	}
+	if master {
+		asks = []authorizationv1.SubjectAccessReviewSpec{{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: "post", Path: MastersPath}}}
+	}
+	ctx, cancel := context.WithTimeout(ctx, tokenWait)
+	defer cancel()
+	return wait.PollUntilContextCancel(ctx, 5*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		known, err := k.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
+			Spec: authenticationv1.TokenReviewSpec{Token: t.Bearer()},
+		}, metav1.CreateOptions{})
+		if err != nil || !known.Status.Authenticated {
+			return false, err
+		}
+		for _, ask := range asks {
+			ask.User, ask.Groups = known.Status.User.Username, known.Status.User.Groups
+			answer, err := k.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: ask}, metav1.CreateOptions{})
+			if err != nil || !answer.Status.Allowed {
+				return false, err
+			}
+		}
+		return true, nil
+	})
 }
