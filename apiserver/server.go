@@ -204,7 +204,7 @@ func (s *Server) assemble(ctx context.Context) error {
 			}
 		}
 		return all
-	}, i.complete)
+	}, i.complete, s.crd.OpenAPI2)
 	if err := s.addHealth(); err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -309,6 +311,33 @@ func TestAnAgentGoesFromMasterToMaster(t *testing.T) {
 	within(t, func() error { return nodeReady(t.Context(), k, "w1", back) })
 	if _, err := k.CoreV1().Nodes().Get(t.Context(), "w1", metav1.GetOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestATokenIsHonouredFromTheMomentItIsMade(t *testing.T) {
+	c := newMaster(t).start(t, nil)
+	k := clientOf(t, c)
+	for _, forMaster := range []bool{true, false} {
+		tk := tokenOf(t, c, forMaster)
+		known, err := k.AuthenticationV1().TokenReviews().Create(t.Context(), &authenticationv1.TokenReview{
+			Spec: authenticationv1.TokenReviewSpec{Token: tk.Bearer()},
+		}, metav1.CreateOptions{})
+		if err != nil || !known.Status.Authenticated {
+			t.Fatalf("for a master %t: %v, %+v", forMaster, err, known)
+		}
+		verb, path := "get", cluster.ClusterPath
+		if forMaster {
+			verb, path = "post", cluster.MastersPath
+		}
+		may, err := k.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: known.Status.User.Username, Groups: known.Status.User.Groups,
+				NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: verb, Path: path},
+			},
+		}, metav1.CreateOptions{})
+		if err != nil || !may.Status.Allowed {
+			t.Errorf("for a master %t: %v, %+v", forMaster, err, may)
+		}
 	}
 }
 

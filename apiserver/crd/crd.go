@@ -4,7 +4,7 @@
 //
 // A request that no built-in route takes falls through to it. What this room
 // adds to the library: storage over the one etcd client, groups of custom
-// resources in the plain /apis list, their documents under /openapi/v3, and a
+// resources in the plain /apis list, their documents in OpenAPI, and a
 // custom resource that can be stored as soon as its definition is established.
 //
 // Reads and writes CustomResourceDefinitions and custom resources. Start at
@@ -12,6 +12,7 @@
 package crd
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -21,8 +22,8 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver"
-	"k8s.io/apiextensions-apiserver/pkg/controller/openapiv3"
 	"k8s.io/apiextensions-apiserver/pkg/generated/openapi"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,6 +34,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/webhook"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/kube-openapi/pkg/handler3"
 
 	"github.com/skiffcluster/skiff/apiserver/etcd"
@@ -41,6 +43,7 @@ import (
 // Server serves custom resources.
 type Server struct {
 	*apiserver.CustomResourceDefinitions
+	documents *documents
 }
 
 // New makes the server. config is the one of the server that it stands behind:
@@ -61,6 +64,7 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 	definitions := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
 		return codec, apiextensionsv1.SchemeGroupVersion
 	})
+	definitions.Share = share
 	g.RESTOptionsGetter = definitions
 	resources := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
 		return unstructured.UnstructuredJSONScheme, nil
@@ -74,7 +78,28 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 	if err != nil {
 		return nil, fmt.Errorf("server of custom resources: %w", err)
 	}
-	return &Server{s}, nil
+	return &Server{s, &documents{definitions: s.Informers.Apiextensions().V1().CustomResourceDefinitions().Lister(), told: map[string]told{}}}, nil
+}
+
+// share gives a definition the spec of an earlier version of it. Each is
+// written some times more with another status when it is new.
+func share(obj, before runtime.Object) {
+	now, ok := obj.(*apiextensions.CustomResourceDefinition)
+	old, also := before.(*apiextensions.CustomResourceDefinition)
+	if !ok || !also {
+		return
+	}
+	if now.UID == old.UID && now.Generation == old.Generation && equality.Semantic.DeepEqual(now.Spec, old.Spec) {
+		now.Spec = old.Spec
+	}
+	for i := range now.ManagedFields {
+		for j := range old.ManagedFields {
+			a, b := &now.ManagedFields[i], &old.ManagedFields[j]
+			if a.FieldsV1 != nil && b.FieldsV1 != nil && bytes.Equal(a.FieldsV1.Raw, b.FieldsV1.Raw) {
+				a.FieldsV1 = b.FieldsV1
+			}
+		}
+	}
 }
 
 // Run starts what the library starts late by itself: the informer, whose first
@@ -84,9 +109,11 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 func (s *Server) Run(ctx context.Context, front *genericapiserver.GenericAPIServer, documents *handler3.OpenAPIService) error {
 	definitions := s.Informers.Apiextensions().V1().CustomResourceDefinitions()
 	front.DiscoveryGroupManager.AddGroup(describe(apiextensionsv1.GroupName, []string{apiextensionsv1.SchemeGroupVersion.Version}))
-	groups := &groups{front: front, served: map[string]map[string][]string{}}
-	if _, err := definitions.Informer().AddEventHandler(groups); err != nil {
-		return fmt.Errorf("follow definitions: %w", err)
+	s.documents.v3 = documents
+	for _, h := range []cache.ResourceEventHandler{&groups{front: front, served: map[string]map[string][]string{}}, s.documents} {
+		if _, err := definitions.Informer().AddEventHandler(h); err != nil {
+			return fmt.Errorf("follow definitions: %w", err)
+		}
 	}
 	s.Informers.Start(ctx.Done())
 	defer s.Informers.Shutdown()
@@ -94,7 +121,7 @@ func (s *Server) Run(ctx context.Context, front *genericapiserver.GenericAPIServ
 	if err := s.Synced(ctx); err != nil {
 		return err
 	}
-	openapiv3.NewController(definitions).Run(documents, ctx.Done())
+	<-ctx.Done()
 	return nil
 }
 

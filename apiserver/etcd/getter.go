@@ -35,6 +35,10 @@ type Getter struct {
 	// Wait makes a new storage wait until its watch cache is filled, so that
 	// the first request for a new custom resource need not be retried.
 	Wait bool
+	// Share, when not nil, makes obj use the memory of what it has in common
+	// with before, an earlier version of it: for objects that are large and
+	// change little. Both are read only.
+	Share func(obj, before runtime.Object)
 }
 
 // NewGetter gives a Getter that encodes with codec.
@@ -78,7 +82,10 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 	if err != nil {
 		return nil, nil, fmt.Errorf("open storage of %s: %w", c.GroupResource, err)
 	}
-	back := streamed{raw, c.GroupResource.String(), new(atomic.Uint64)}
+	var back storage.Interface = streamed{raw, c.GroupResource.String(), new(atomic.Uint64)}
+	if g.Share != nil {
+		back = sharing{back, g.Share}
+	}
 	cached, err := cacher.NewCacherFromConfig(cacher.Config{
 		Storage: back, Versioner: v, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
 		ResourcePrefix: resourcePrefix, KeyFunc: keyFunc, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/emicklei/go-restful/v3"
+	crdbuilder "k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -135,8 +136,9 @@ func external(name string, x spec.Extensions) (string, spec.Extensions) {
 
 // Serve installs /openapi/v2 and /openapi/v3 over the routes of services,
 // which may still grow, and gives the v3 service so that custom resources can
-// be added. complete gives a service with all routes that a document tells of.
-func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVersion, services func() []*restful.WebService, complete func(*restful.WebService) *restful.WebService) *handler3.OpenAPIService {
+// be added. complete gives a service with all routes that a document tells of,
+// custom what /openapi/v2 tells of custom resources.
+func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVersion, services func() []*restful.WebService, complete func(*restful.WebService) *restful.WebService, custom Custom) *handler3.OpenAPIService {
 	v3 := handler3.NewOpenAPIService()
 	for _, ws := range services() {
 		if !strings.HasPrefix(ws.RootPath(), "/api") && ws.RootPath() != "/version" {
@@ -149,20 +151,55 @@ func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVers
 		})))
 	}
 	v3.RegisterOpenAPIV3VersionedService("/openapi/v3", v3mux) //nolint:errcheck // its error is always nil
-	v2 := handler.NewOpenAPIServiceLazy(cached.Once(cached.Func(func() (*spec.Swagger, string, error) {
+	builtIn := sync.OnceValues(func() (*spec.Swagger, error) {
 		var all []*restful.WebService
 		for _, ws := range services() {
 			all = append(all, complete(ws))
 		}
 		doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(all), s.v2())
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		doc.Definitions = handler.PruneDefaults(doc.Definitions)
-		return doc, s.version, nil
-	})))
+		return doc, nil
+	})
+	v2 := handler.NewOpenAPIServiceLazy(&merged{builtIn: builtIn, custom: custom})
 	v2.RegisterOpenAPIVersionedService("/openapi/v2", mux)
 	return v3
+}
+
+// Custom gives what there is of custom resources to merge, and a tag that is
+// another one when that has changed.
+type Custom func() (tag string, parts func() []*spec.Swagger)
+
+// merged is the document of all resources, made when one is asked for whose
+// custom ones have changed.
+type merged struct {
+	builtIn func() (*spec.Swagger, error)
+	custom  Custom
+
+	mu  sync.Mutex
+	tag string
+	doc *spec.Swagger
+}
+
+// Get implements cached.Value.
+func (m *merged) Get() (*spec.Swagger, string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	tag, parts := m.custom()
+	if m.doc != nil && m.tag == tag {
+		return m.doc, m.tag, nil
+	}
+	doc, err := m.builtIn()
+	if err != nil {
+		return nil, "", err
+	}
+	if doc, err = crdbuilder.MergeSpecs(doc, parts()...); err != nil {
+		return nil, "", err
+	}
+	m.tag, m.doc = tag, doc
+	return doc, tag, nil
 }
 
 // TypeConverter gives what server-side apply merges objects of these Go types

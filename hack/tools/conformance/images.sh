@@ -41,7 +41,7 @@ tools() {
 	mkdir -p "$root"/{bin,sbin,etc,root,usr/bin}
 	mkdir -p -m 1777 "$root/tmp"
 	[ -x "$root/bin/busybox" ] || packages "$root" busybox-static
-	# Debian leaves the shell and awk to scripts that are not run here.
+	# Debian makes the links to the shell and to awk by scripts, which are not run.
 	for tool in sh $("$root/bin/busybox" --list); do
 		[ -n "$(find "$root"/{bin,sbin,usr} -name "$tool" \( -type l -o -type f \) -print -quit)" ] || ln -s /bin/busybox "$root/bin/$tool"
 	done
@@ -81,7 +81,9 @@ path='"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What the image's Dockerfile adds to agnhost, for tests that call these.
 root=$work/agnhost
 packages "$root" busybox-static bash curl bind9-dnsutils netcat-openbsd iproute2 iperf socat util-linux
+# busybox's shell would run its own nc.
 ln -sf nc.openbsd "$root/bin/nc"
+ln -sf bash "$root/bin/sh"
 tools "$root"
 cp -r "$root" "$work/debian"
 mkdir -p "$root/uploads"

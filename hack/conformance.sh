@@ -1,0 +1,86 @@
+#!/bin/bash
+# Runs Kubernetes' own conformance tests, as k8s.io/kubernetes publishes them
+# (hack/tools/conformance pins the version), against a cluster of this
+# repository. docs/conformance.md says what passes.
+#
+# usage: hack/conformance.sh build           the suite and its images, into bin/conformance
+#        hack/conformance.sh run [FLAG…]     against a cluster made for it; further flags are skiff up's
+#        hack/conformance.sh against KUBECONFIG   against a running cluster
+#
+# CONFORMANCE_FOCUS and CONFORMANCE_SKIP are regular expressions of tests' names,
+# CONFORMANCE_PROCS is how many run at a time, CONFORMANCE_REPORTS where the
+# results go.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+bin=$root/bin
+suite=$bin/conformance
+export CGO_ENABLED=0
+
+build() {
+	mkdir -p "$suite"
+	# The suite is 25 minutes of compiling: not again for the same versions.
+	local want
+	want=$(cat hack/tools/conformance/go.{mod,sum} | cksum)
+	if [ "$(cat "$suite/.built" 2>/dev/null)" != "$want" ]; then
+		(
+			cd hack/tools/conformance
+			echo "building Kubernetes' end-to-end suite"
+			go build -trimpath -ldflags '-s -w' -o "$suite/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
+			go test -c -trimpath -ldflags '-s -w' -o "$suite/e2e.test" k8s.io/kubernetes/test/e2e
+		)
+		printf '%s\n' "$want" >"$suite/.built"
+	fi
+	hack/tools/conformance/images.sh "$suite"
+}
+
+against() {
+	local reports=${CONFORMANCE_REPORTS:-$suite/reports}
+	mkdir -p "$reports"
+	local args=(--label-filter="${CONFORMANCE_LABELS:-Conformance}" --procs="${CONFORMANCE_PROCS:-4}" --timeout="${CONFORMANCE_TIMEOUT:-4h}" --no-color)
+	[ -z "${CONFORMANCE_FOCUS:-}" ] || args+=(--focus="$CONFORMANCE_FOCUS")
+	[ -z "${CONFORMANCE_SKIP:-}" ] || args+=(--skip="$CONFORMANCE_SKIP")
+	# The suite calls kubectl by its name.
+	mkdir -p "$suite/path"
+	ln -sf "$bin/skiff-kubectl" "$suite/path/kubectl"
+	PATH=$suite/path:$PATH "$suite/ginkgo" "${args[@]}" "$suite/e2e.test" -- \
+		--kubeconfig="$1" --provider=skeleton --report-dir="$reports" --report-complete-ginkgo \
+		--kubectl-path="$suite/path/kubectl" --disable-log-dump
+}
+
+run() {
+	local data ready up
+	data=$(mktemp -d)
+	ready=$data/out
+	set -m
+	"$bin/skiff" up -p conformance --data-dir "$data/cluster" --kubeconfig "$data/kubeconfig" "$@" >"$ready" 2>&1 &
+	up=$!
+	set +m
+	# shellcheck disable=SC2064
+	trap "kill -INT $up 2>/dev/null; wait $up; '$bin/skiff' delete --data-dir '$data/cluster' >/dev/null; rm -rf '$data'" EXIT
+	trap 'exit 1' INT TERM
+	until grep -q '^Ready in' "$ready"; do
+		kill -0 "$up" 2>/dev/null || {
+			cat "$ready" >&2
+			exit 1
+		}
+		sleep 0.2
+	done
+	case " $* " in
+	*simulated*) ;;
+	*) "$bin/skiff" image load --data-dir "$data/cluster" "$suite"/images/*.tar >/dev/null ;;
+	esac
+	against "$data/kubeconfig"
+}
+
+command=${1:-}
+[ $# -eq 0 ] || shift
+case $command in
+build) build ;;
+run) run "$@" ;;
+against) against "$1" ;;
+*)
+	sed -n '/^# usage/,/^set/s/^# \{0,1\}//p' "$0" >&2
+	exit 1
+	;;
+esac
