@@ -107,12 +107,18 @@ func (s *sockets) open(server *etcdserver.EtcdServer) error {
 		s.served.Go(func() { _ = s.clients.Serve(clients) }) // ends with close
 	}
 	s.peers = &http.Server{
-		Handler: etcdhttp.NewPeerHandler(server.Logger(), server), ReadHeaderTimeout: 30 * time.Second,
-		ErrorLog: log.New(discard{}, "", 0), // broken handshakes, which the other side reports
+		Handler:           newPace(server.LeaderChangedNotify, heartbeat(server)).serve(etcdhttp.NewPeerHandler(server.Logger(), server)),
+		ReadHeaderTimeout: 30 * time.Second,
+		ErrorLog:          log.New(discard{}, "", 0), // broken handshakes, which the other side reports
 	}
 	s.served.Go(func() { _ = s.peers.Serve(l) }) // ends with close
 	s.isOpen.Store(true)
 	return nil
+}
+
+// heartbeat is the time between a leader's signs of life.
+func heartbeat(server *etcdserver.EtcdServer) time.Duration {
+	return time.Duration(server.Cfg.TickMs) * time.Millisecond
 }
 
 type discard struct{}

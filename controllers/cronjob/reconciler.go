@@ -231,26 +231,14 @@ func (r *Reconciler) trimHistory(ctx context.Context, s *scope) (ctrl.Result, er
 	return ctrl.Result{}, nil
 }
 
-// conflictDelay gives the cache the time to learn of the change that a write
-// lost against.
-const conflictDelay = 10 * time.Millisecond
-
 // writeStatus writes the status if it differs from the server's.
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope) (ctrl.Result, error) {
 	if apiequality.Semantic.DeepEqual(s.before, s.cronJob.Status) {
 		return ctrl.Result{}, nil
 	}
 	err := r.Client.Status().Update(ctx, s.cronJob)
-	switch {
-	case apierrors.IsNotFound(err):
-		return ctrl.Result{}, nil
-	case apierrors.IsConflict(err):
-		// The object has changed meanwhile; its event may have been let pass.
-		klog.FromContext(ctx).V(1).Info("Status is written in the next turn, the object has changed")
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
-	case err != nil:
-		return ctrl.Result{}, fmt.Errorf("update status of cron job %s: %w", s.key, err)
+	if err == nil {
+		r.own.Wrote(s.key, s.cronJob)
 	}
-	r.own.Wrote(s.key, s.cronJob)
-	return ctrl.Result{}, nil
+	return turn.Written(ctx, ctrl.Result{}, err)
 }

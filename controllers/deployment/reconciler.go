@@ -327,10 +327,6 @@ func (r *Reconciler) deleteHistory(ctx context.Context, s *scope) (ctrl.Result, 
 	return ctrl.Result{}, nil
 }
 
-// conflictDelay gives the cache the time to learn of the change that a write
-// lost against.
-const conflictDelay = 10 * time.Millisecond
-
 func setsOf(list *appsv1.ReplicaSetList) []*appsv1.ReplicaSet {
 	sets := make([]*appsv1.ReplicaSet, 0, len(list.Items))
 	for i := range list.Items {

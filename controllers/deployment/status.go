@@ -41,24 +41,16 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) (ctrl.Result, er
 	}
 	result := ctrl.Result{RequeueAfter: untilDeadline(s, now)}
 	if s.collided {
-		result.RequeueAfter = conflictDelay
+		result.RequeueAfter = turn.Conflict
 	}
 	if apiequality.Semantic.DeepEqual(s.before, s.d.Status) {
 		return result, nil
 	}
 	err := r.Client.Status().Update(ctx, s.d)
-	switch {
-	case apierrors.IsNotFound(err):
-		return ctrl.Result{}, nil
-	case apierrors.IsConflict(err):
-		// The object has changed meanwhile; its event may have been let pass.
-		klog.FromContext(ctx).V(1).Info("Status is written in the next turn, the object has changed")
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
-	case err != nil:
-		return result, fmt.Errorf("update status of deployment %s: %w", s.key, err)
+	if err == nil {
+		r.own.Wrote(s.key, s.d)
 	}
-	r.own.Wrote(s.key, s.d)
-	return result, nil
+	return turn.Written(ctx, result, err)
 }
 
 // planStatus says what the Deployment's status should be.

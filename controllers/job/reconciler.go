@@ -143,16 +143,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	result, err := turn.InOrder(ctx, s, r.listPods, r.judge, r.scale, r.track)
 	measureTurn(s, time.Since(began), errors.Join(err, s.failure))
 	if apierrors.IsConflict(err) {
-		// The Job has changed meanwhile; its event may have been let pass.
-		klog.FromContext(ctx).V(1).Info("Status is written in the next turn, the object has changed")
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		return turn.Written(ctx, result, err)
 	}
 	return result, errors.Join(err, s.failure)
 }
-
-// conflictDelay gives the cache the time to learn of the change that a write
-// lost against.
-const conflictDelay = 10 * time.Millisecond
 
 // listPods finds the Job's pods; those that it adopts are tracked from then on.
 func (r *Reconciler) listPods(ctx context.Context, s *scope) (ctrl.Result, error) {
@@ -277,7 +271,7 @@ func (r *Reconciler) track(ctx context.Context, s *scope) (ctrl.Result, error) {
 		r.recordEnd(s.job, end)
 	}
 	if plan.full {
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		return ctrl.Result{RequeueAfter: turn.Conflict}, nil
 	}
 	return ctrl.Result{}, nil
 }

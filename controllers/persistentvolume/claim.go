@@ -99,10 +99,6 @@ func (r *Reconciler) waiting(class string) []ctrl.Request {
 	return requests
 }
 
-// conflictDelay gives the cache the time to learn of the change that a write
-// lost against.
-const conflictDelay = 10 * time.Millisecond
-
 func claimKey(v *corev1.PersistentVolume) client.ObjectKey {
 	return client.ObjectKey{Namespace: v.Spec.ClaimRef.Namespace, Name: v.Spec.ClaimRef.Name}
 }
@@ -128,7 +124,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if apierrors.IsConflict(err) {
 		// The cache is behind; what it will learn starts a turn, or this does.
 		klog.FromContext(ctx).V(1).Info("Claim is bound in the next turn, an object has changed", "PersistentVolumeClaim", req.NamespacedName)
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		return ctrl.Result{RequeueAfter: turn.Conflict}, nil
 	}
 	return ctrl.Result{}, err
 }

@@ -26,23 +26,8 @@ func (e *Engine[T]) writeStatus(ctx context.Context, s *scope[T]) (ctrl.Result, 
 	if apiequality.Semantic.DeepEqual(before, e.Kind.View(s.object).Status) {
 		return result, nil
 	}
-	err := e.Client.Status().Update(ctx, s.object)
-	switch {
-	case apierrors.IsNotFound(err):
-		return ctrl.Result{}, nil
-	case apierrors.IsConflict(err):
-		// The object has changed meanwhile; its event may have been let pass.
-		klog.FromContext(ctx).V(1).Info("Status is written in the next turn, the object has changed")
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
-	case err != nil:
-		return result, fmt.Errorf("update status of %s: %w", klog.KObj(s.object), err)
-	}
-	return result, nil
+	return turn.Written(ctx, result, e.Client.Status().Update(ctx, s.object))
 }
-
-// conflictDelay gives the cache the time to learn of the change that a status
-// write lost against.
-const conflictDelay = 10 * time.Millisecond
 
 // planStatus says what a set's status should be, and how long it is until a
 // pod that is ready now has been so for minReadySeconds (0: there is none).

@@ -279,10 +279,6 @@ func (r *Reconciler) trimHistory(ctx context.Context, s *scope) (ctrl.Result, er
 	return ctrl.Result{}, r.history.Trim(ctx, s.owner(), s.revisions, inUse, ptr.Deref(s.set.Spec.RevisionHistoryLimit, 10))
 }
 
-// conflictDelay gives the cache the time to learn of the change that a write
-// lost against.
-const conflictDelay = 10 * time.Millisecond
-
 // writeStatus reports what the turn saw, if that differs from what is reported,
 // and asks for another turn when the next pod becomes available.
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope) (ctrl.Result, error) {
@@ -298,18 +294,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) (ctrl.Result, er
 		return result, nil
 	}
 	if s.collided {
-		result.RequeueAfter = conflictDelay // the cache has the new count by then
+		result.RequeueAfter = turn.Conflict // the cache has the new count by then
 	}
-	err := r.Client.Status().Update(ctx, changed)
-	switch {
-	case apierrors.IsNotFound(err):
-		return ctrl.Result{}, nil
-	case apierrors.IsConflict(err):
-		// The object has changed meanwhile; its event may have been let pass.
-		klog.FromContext(ctx).V(1).Info("Status is written in the next turn, the object has changed")
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
-	case err != nil:
-		return result, fmt.Errorf("update status of stateful set %s: %w", s.key, err)
-	}
-	return result, nil
+	return turn.Written(ctx, result, r.Client.Status().Update(ctx, changed))
 }

@@ -5,8 +5,11 @@ package turn
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
@@ -34,4 +37,25 @@ func Sooner(result ctrl.Result, wait time.Duration) ctrl.Result {
 		result.RequeueAfter = wait
 	}
 	return result
+}
+
+// Conflict is how long the next turn waits when a write lost against another's:
+// until the cache has learnt of that.
+const Conflict = 10 * time.Millisecond
+
+// Written ends a turn by what came of writing a status. One that is written
+// leaves result as it is; an object that is gone needs no other turn; one that
+// has changed meanwhile gets one, since its event may have been let pass.
+func Written(ctx context.Context, result ctrl.Result, err error) (ctrl.Result, error) {
+	switch {
+	case err == nil:
+		return result, nil
+	case apierrors.IsNotFound(err):
+		return ctrl.Result{}, nil
+	case apierrors.IsConflict(err):
+		klog.FromContext(ctx).V(1).Info("Status is written in the next turn, the object has changed")
+		return ctrl.Result{RequeueAfter: Conflict}, nil
+	default:
+		return result, fmt.Errorf("update status: %w", err)
+	}
 }
