@@ -1,4 +1,4 @@
-// Package turn runs the steps of one turn of a reconciler, in order.
+// Package turn runs the steps of one turn of a reconciler, in order, and ends it.
 //
 // Reads nothing, writes nothing. Start at [InOrder].
 package turn

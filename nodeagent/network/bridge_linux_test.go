@@ -7,110 +7,29 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
+	vnetns "github.com/vishvananda/netns"
 
+	"github.com/skiffcluster/skiff/internal/netns"
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 	"github.com/skiffcluster/skiff/nodeagent/network"
 )
 
 // inNamespace runs f in a network namespace of its own, which plays the node.
-// The thread is never given back.
 func inNamespace(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	done := make(chan struct{})
-	var run func()
-	run = func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			// The first thread stays where it is.
-			defer runtime.UnlockOSThread()
-			next := make(chan struct{})
-			go func() { defer close(next); run() }()
-			<-next
-			return
-		}
-		defer close(done)
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			t.Errorf("unshare: %v", err)
-			return
-		}
-		f(t)
-	}
-	go run()
-	<-done
-}
-
-// newPodNamespace makes a namespace that plays a pod's and gives its path. It
-// must be called from inNamespace.
-func newPodNamespace(t *testing.T, name string) string {
-	t.Helper()
-	node, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer node.Close()
-	pod, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pod.Close()
-	file := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(file, unix.MNT_DETACH); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
-	if err := netns.Set(node); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-// in calls f in a namespace and comes back.
-func in(t *testing.T, path string, f func() error) error {
-	t.Helper()
-	back, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer back.Close()
-	to, err := netns.GetFromPath(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer to.Close()
-	if err := netns.Set(to); err != nil {
-		t.Fatal(err)
-	}
-	result := f()
-	if err := netns.Set(back); err != nil {
-		t.Fatal(err)
-	}
-	return result
+	netnstest.Inside(t, netnstest.New(t), func() { f(t) })
 }
 
 // serve answers in a namespace with the caller's address.
 func serve(t *testing.T, path, addr string) {
 	t.Helper()
 	var l net.Listener
-	if err := in(t, path, func() (err error) { l, err = net.Listen("tcp4", addr); return err }); err != nil {
+	if err := netns.Do(path, func() (err error) { l, err = net.Listen("tcp4", addr); return err }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
@@ -168,7 +87,7 @@ func TestBridge(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := open()
-		one, two := newPodNamespace(t, "one"), newPodNamespace(t, "two")
+		one, two := netnstest.New(t), netnstest.New(t)
 		reserved, err := b.Reserve(ctx, "one")
 		if err != nil {
 			t.Fatal(err)
@@ -193,7 +112,7 @@ func TestBridge(t *testing.T) {
 		if got, err := ask(ips[0].String() + ":80"); err != nil || got != "10.66.0.1" {
 			t.Errorf("node to pod: got %q, %v", got, err)
 		}
-		if err := in(t, two, func() error {
+		if err := netns.Do(two, func() error {
 			got, err := ask(ips[0].String() + ":80")
 			if err == nil && got != twoIPs[0].String() {
 				err = fmt.Errorf("the pod was seen as %s", got)
@@ -202,16 +121,16 @@ func TestBridge(t *testing.T) {
 		}); err != nil {
 			t.Errorf("pod to pod: %v", err)
 		}
-		if err := in(t, one, func() error { _, err := ask("127.0.0.1:80"); return err }); err != nil {
+		if err := netns.Do(one, func() error { _, err := ask("127.0.0.1:80"); return err }); err != nil {
 			t.Errorf("loopback in a pod: %v", err)
 		}
 		if got, err := ask("10.66.0.1:8888"); err != nil {
 			t.Errorf("host port from the node: %q, %v", got, err)
 		}
-		if err := in(t, two, func() error { _, err := ask("10.66.0.1:8888"); return err }); err != nil {
+		if err := netns.Do(two, func() error { _, err := ask("10.66.0.1:8888"); return err }); err != nil {
 			t.Errorf("host port from a pod: %v", err)
 		}
-		if err := in(t, one, func() error { _, err := ask("10.66.0.1:8888"); return err }); err != nil {
+		if err := netns.Do(one, func() error { _, err := ask("10.66.0.1:8888"); return err }); err != nil {
 			t.Errorf("host port from the pod itself: %v", err)
 		}
 
@@ -267,13 +186,13 @@ func TestNodeWithOtherAddresses(t *testing.T) {
 			return b
 		}
 		b := open("10.66.1.0/24")
-		if _, err := b.Attach(ctx, network.Pod{ID: "pod", NetNS: newPodNamespace(t, "before")}); err != nil {
+		if _, err := b.Attach(ctx, network.Pod{ID: "pod", NetNS: netnstest.New(t)}); err != nil {
 			t.Fatal(err)
 		}
 		b.Close()
 		b = open("10.66.2.0/24")
 		defer b.Close()
-		after := newPodNamespace(t, "after")
+		after := netnstest.New(t)
 		if ips, err := b.Attach(ctx, network.Pod{ID: "pod", NetNS: after}); !errors.Is(err, network.ErrMoved) {
 			t.Fatalf("got %v, %v, want ErrMoved", ips, err)
 		}
@@ -292,7 +211,7 @@ func TestNodeWithOtherAddresses(t *testing.T) {
 func TestMasquerade(t *testing.T) {
 	inNamespace(t, func(t *testing.T) {
 		ctx := context.Background()
-		outside := newPodNamespace(t, "outside")
+		outside := netnstest.New(t)
 		connect(t, outside)
 		b, err := network.NewBridge(network.BridgeConfig{Dir: t.TempDir(), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.66.0.0/16")}})
 		if err != nil {
@@ -302,12 +221,12 @@ func TestMasquerade(t *testing.T) {
 		if err := b.SetCIDRs(ctx, []netip.Prefix{netip.MustParsePrefix("10.66.0.0/24")}); err != nil {
 			t.Fatal(err)
 		}
-		pod := newPodNamespace(t, "pod")
+		pod := netnstest.New(t)
 		if _, err := b.Attach(ctx, network.Pod{ID: "pod", NetNS: pod}); err != nil {
 			t.Fatal(err)
 		}
 		serve(t, outside, ":80")
-		if err := in(t, pod, func() error {
+		if err := netns.Do(pod, func() error {
 			got, err := ask("192.0.2.2:80")
 			if err == nil && got != "192.0.2.1" {
 				err = fmt.Errorf("the pod was seen as %s", got)
@@ -322,7 +241,7 @@ func TestMasquerade(t *testing.T) {
 // connect links this namespace, 192.0.2.1, with another, 192.0.2.2.
 func connect(t *testing.T, path string) {
 	t.Helper()
-	ns, err := netns.GetFromPath(path)
+	ns, err := vnetns.GetFromPath(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +268,7 @@ func connect(t *testing.T, path string) {
 	if err := up("outside", "192.0.2.1/24"); err != nil {
 		t.Fatal(err)
 	}
-	if err := in(t, path, func() error { return up("node", "192.0.2.2/24") }); err != nil {
+	if err := netns.Do(path, func() error { return up("node", "192.0.2.2/24") }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -379,7 +298,7 @@ func TestBridgeKeepsItsHardwareAddress(t *testing.T) {
 		// Their links have random addresses: of eight, some are lower.
 		for i := range 8 {
 			id := fmt.Sprintf("pod%d", i)
-			if _, err := b.Attach(ctx, network.Pod{ID: id, NetNS: newPodNamespace(t, id)}); err != nil {
+			if _, err := b.Attach(ctx, network.Pod{ID: id, NetNS: netnstest.New(t)}); err != nil {
 				t.Fatal(err)
 			}
 		}

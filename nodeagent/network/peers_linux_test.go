@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiffcluster/skiff/internal/netns"
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 	"github.com/skiffcluster/skiff/nodeagent/network"
 )
 
@@ -40,18 +42,18 @@ func link(t *testing.T, name string, ends [2]string, addrs [2][]string) {
 			attrs.Name = name
 			veth := &netlink.Veth{LinkAttrs: attrs, PeerName: name + "p"}
 			if ends[1] != "" {
-				ns, err := netns.GetFromPath(ends[1])
+				ns, err := vnetns.GetFromPath(ends[1])
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer ns.Close()
 				veth.PeerNamespace = netlink.NsFd(int(ns))
 			}
-			if err := at(t, path, func() error { return netlink.LinkAdd(veth) }); err != nil {
+			if err := netns.Do(path, func() error { return netlink.LinkAdd(veth) }); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := at(t, path, func() error {
+		if err := netns.Do(path, func() error {
 			l, err := netlink.LinkByName(name + strings.Repeat("p", i))
 			if err != nil {
 				return err
@@ -73,18 +75,9 @@ func link(t *testing.T, name string, ends [2]string, addrs [2][]string) {
 	}
 }
 
-// at is in, or here for "".
-func at(t *testing.T, path string, f func() error) error {
-	t.Helper()
-	if path == "" {
-		return f()
-	}
-	return in(t, path, f)
-}
-
 func defaultRoute(t *testing.T, path, gateway string) {
 	t.Helper()
-	if err := in(t, path, func() error {
+	if err := netns.Do(path, func() error {
 		return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)})
 	}); err != nil {
 		t.Fatal(err)
@@ -95,7 +88,7 @@ func defaultRoute(t *testing.T, path, gateway string) {
 func (n *testNode) start(t *testing.T) {
 	t.Helper()
 	ctx := context.Background()
-	if err := in(t, n.path, func() (err error) {
+	if err := netns.Do(n.path, func() (err error) {
 		n.bridge, err = network.NewBridge(network.BridgeConfig{
 			Dir: t.TempDir(), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.68.0.0/16"), netip.MustParsePrefix("fd68::/48")},
 		})
@@ -105,7 +98,7 @@ func (n *testNode) start(t *testing.T) {
 		if err := n.bridge.SetCIDRs(ctx, n.peer.CIDRs); err != nil {
 			return err
 		}
-		n.pod = newPodNamespace(t, n.peer.Name)
+		n.pod = netnstest.New(t)
 		n.ips, err = n.bridge.Attach(ctx, network.Pod{ID: n.peer.Name, NetNS: n.pod})
 		return err
 	}); err != nil {
@@ -116,14 +109,14 @@ func (n *testNode) start(t *testing.T) {
 
 func (n *testNode) setPeers(t *testing.T, peers ...network.Peer) {
 	t.Helper()
-	if err := in(t, n.path, func() error { return n.bridge.SetPeers(peers) }); err != nil {
+	if err := netns.Do(n.path, func() error { return n.bridge.SetPeers(peers) }); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func newNode(t *testing.T, name, cidr4, cidr6 string, addresses ...string) *testNode {
 	t.Helper()
-	n := &testNode{path: newPodNamespace(t, name+"-host"), peer: network.Peer{Name: name, CIDRs: []netip.Prefix{netip.MustParsePrefix(cidr4), netip.MustParsePrefix(cidr6)}}}
+	n := &testNode{path: netnstest.New(t), peer: network.Peer{Name: name, CIDRs: []netip.Prefix{netip.MustParsePrefix(cidr4), netip.MustParsePrefix(cidr6)}}}
 	for _, a := range addresses {
 		n.peer.Addresses = append(n.peer.Addresses, netip.MustParseAddr(a))
 	}
@@ -138,7 +131,7 @@ func transfer(t *testing.T, from, to *testNode) {
 		want := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 		var l net.Listener
 		var packets net.PacketConn
-		if err := in(t, to.pod, func() (err error) {
+		if err := netns.Do(to.pod, func() (err error) {
 			l, err = net.Listen("tcp", netip.AddrPortFrom(ip, 0).String())
 			if err == nil {
 				packets, err = net.ListenPacket("udp", netip.AddrPortFrom(ip, 0).String())
@@ -165,7 +158,7 @@ func transfer(t *testing.T, from, to *testNode) {
 			data, err := io.ReadAll(conn)
 			done <- received{data, conn.RemoteAddr(), err}
 		}()
-		if err := in(t, from.pod, func() error {
+		if err := netns.Do(from.pod, func() error {
 			conn, err := net.DialTimeout("tcp", l.Addr().String(), 10*time.Second)
 			if err != nil {
 				return err
@@ -187,7 +180,7 @@ func transfer(t *testing.T, from, to *testNode) {
 		if seen, _, _ := net.SplitHostPort(got.from.String()); seen != from.ips[i].String() {
 			t.Errorf("%s was seen as %s", from.ips[i], seen)
 		}
-		if err := in(t, from.pod, func() error {
+		if err := netns.Do(from.pod, func() error {
 			conn, err := net.Dial("udp", packets.LocalAddr().String())
 			if err != nil {
 				return err
@@ -211,7 +204,7 @@ func transfer(t *testing.T, from, to *testNode) {
 
 func links(t *testing.T, path, kind string) (names []string) {
 	t.Helper()
-	if err := in(t, path, func() error {
+	if err := netns.Do(path, func() error {
 		all, err := netlink.LinkList()
 		for _, l := range all {
 			if l.Type() == kind {
@@ -239,7 +232,7 @@ func TestNodesOnOneNetwork(t *testing.T) {
 			t.Errorf("an overlay was made on one network: %v", vx)
 		}
 		routes := func() (n int) {
-			if err := in(t, a.path, func() error {
+			if err := netns.Do(a.path, func() error {
 				for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 					list, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: 0x5c}, netlink.RT_FILTER_PROTOCOL)
 					if err != nil {
@@ -303,7 +296,7 @@ func onTwoNetworks(t *testing.T, left, right, bits, forwarding string) {
 		if vx := links(t, a.path, "vxlan"); len(vx) > 0 {
 			t.Errorf("without peers: overlays %v are left", vx)
 		}
-		if err := in(t, a.path, a.bridge.Remove); err != nil {
+		if err := netns.Do(a.path, a.bridge.Remove); err != nil {
 			t.Errorf("remove: %v", err)
 		}
 	})

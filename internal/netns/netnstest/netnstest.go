@@ -36,7 +36,7 @@ func New(t testing.TB) string {
 		t.Fatalf("make a network namespace: %v", r.err)
 	}
 	t.Cleanup(func() { _ = r.ns.Close() })
-	path := fmt.Sprintf("/proc/self/fd/%d", int(r.ns))
+	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(r.ns)) // programs that the test starts find it too
 	if err := netns.Do(path, func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
@@ -47,4 +47,26 @@ func New(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// Inside runs f, which may end the test, on a thread of a namespace that New
+// made. What f calls must stay on its goroutine.
+func Inside(t testing.TB, path string, f func()) {
+	t.Helper()
+	ns, err := vnetns.GetFromPath(path)
+	if err != nil {
+		t.Fatalf("open a network namespace: %v", err)
+	}
+	defer func() { _ = ns.Close() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		if err := vnetns.Set(ns); err != nil {
+			t.Errorf("enter a network namespace: %v", err)
+			return
+		}
+		f()
+	}()
+	<-done
 }

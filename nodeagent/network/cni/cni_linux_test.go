@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -18,9 +17,9 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
+	"github.com/skiffcluster/skiff/internal/netns"
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 	"github.com/skiffcluster/skiff/nodeagent/network"
 	"github.com/skiffcluster/skiff/nodeagent/network/cni"
 )
@@ -58,92 +57,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// inNamespace runs f in a network namespace of its own, which plays the node.
-// The thread is never given back.
-func inNamespace(t *testing.T, f func()) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	done := make(chan struct{})
-	var run func()
-	run = func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			defer runtime.UnlockOSThread()
-			next := make(chan struct{})
-			go func() { defer close(next); run() }()
-			<-next
-			return
-		}
-		defer close(done)
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			t.Errorf("unshare: %v", err)
-			return
-		}
-		lo, err := netlink.LinkByName("lo")
-		if err == nil {
-			err = netlink.LinkSetUp(lo)
-		}
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		f()
-	}
-	go run()
-	<-done
-}
-
-// newPod makes a pod's namespace and gives its path.
-func newPod(t *testing.T, name string) string {
-	t.Helper()
-	node, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer node.Close()
-	pod, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pod.Close()
-	file := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(file, unix.MNT_DETACH) })
-	if err := netns.Set(node); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-func in(t *testing.T, path string, f func() error) error {
-	t.Helper()
-	back, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer back.Close()
-	to, err := netns.GetFromPath(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer to.Close()
-	if err := netns.Set(to); err != nil {
-		t.Fatal(err)
-	}
-	result := f()
-	if err := netns.Set(back); err != nil {
-		t.Fatal(err)
-	}
-	return result
-}
-
 func ask(address string) error {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
@@ -159,7 +72,7 @@ func ask(address string) error {
 
 func TestReferencePlugins(t *testing.T) {
 	bin := plugins(t)
-	inNamespace(t, func() {
+	netnstest.Inside(t, netnstest.New(t), func() {
 		ctx := context.Background()
 		conf, dir, leases := t.TempDir(), t.TempDir(), t.TempDir()
 		cfg := cni.Config{ConfDir: conf, BinDir: bin, Dir: dir}
@@ -182,7 +95,7 @@ func TestReferencePlugins(t *testing.T) {
 		if err := n.Ready(); err != nil {
 			t.Fatalf("with a configuration: %v", err)
 		}
-		pod := network.Pod{ID: "one-uid", Namespace: "default", Name: "one", NetNS: newPod(t, "one"), HostPorts: []network.HostPort{{Protocol: "TCP", HostPort: 8888, ContainerPort: 80}}}
+		pod := network.Pod{ID: "one-uid", Namespace: "default", Name: "one", NetNS: netnstest.New(t), HostPorts: []network.HostPort{{Protocol: "TCP", HostPort: 8888, ContainerPort: 80}}}
 		if ips, err := n.Reserve(ctx, pod.ID); err != nil || len(ips) != 0 {
 			t.Errorf("before it is connected: got %v, %v", ips, err)
 		}
@@ -198,7 +111,7 @@ func TestReferencePlugins(t *testing.T) {
 			t.Errorf("attached again: got %v, %v", again, err)
 		}
 		var l net.Listener
-		if err := in(t, pod.NetNS, func() (err error) { l, err = net.Listen("tcp4", ":80"); return err }); err != nil {
+		if err := netns.Do(pod.NetNS, func() (err error) { l, err = net.Listen("tcp4", ":80"); return err }); err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
@@ -215,14 +128,14 @@ func TestReferencePlugins(t *testing.T) {
 		if err := ask(netip.AddrPortFrom(ips[0], 80).String()); err != nil {
 			t.Errorf("from the node: %v", err)
 		}
-		if err := in(t, pod.NetNS, func() error { return ask("127.0.0.1:80") }); err != nil {
+		if err := netns.Do(pod.NetNS, func() error { return ask("127.0.0.1:80") }); err != nil {
 			t.Errorf("from the pod itself: %v", err)
 		}
-		two := network.Pod{ID: "two-uid", Namespace: "default", Name: "two", NetNS: newPod(t, "two")}
+		two := network.Pod{ID: "two-uid", Namespace: "default", Name: "two", NetNS: netnstest.New(t)}
 		if _, err := n.Attach(ctx, two); err != nil {
 			t.Fatal(err)
 		}
-		if err := in(t, two.NetNS, func() error { return ask("10.88.1.1:8888") }); err != nil {
+		if err := netns.Do(two.NetNS, func() error { return ask("10.88.1.1:8888") }); err != nil {
 			t.Errorf("host port from another pod: %v", err)
 		}
 
@@ -234,7 +147,7 @@ func TestReferencePlugins(t *testing.T) {
 		if got := n.Pods(); !slices.Equal(got, []string{"one-uid", "two-uid"}) {
 			t.Errorf("after a restart: got %v", got)
 		}
-		if err := in(t, two.NetNS, func() error {
+		if err := netns.Do(two.NetNS, func() error {
 			link, err := netlink.LinkByName("eth0")
 			if err == nil {
 				err = netlink.LinkDel(link)
@@ -246,18 +159,18 @@ func TestReferencePlugins(t *testing.T) {
 		if _, err := n.Attach(ctx, two); err != nil {
 			t.Errorf("without its link: %v", err)
 		}
-		if err := in(t, two.NetNS, func() error { return ask(netip.AddrPortFrom(ips[0], 80).String()) }); err != nil {
+		if err := netns.Do(two.NetNS, func() error { return ask(netip.AddrPortFrom(ips[0], 80).String()) }); err != nil {
 			t.Errorf("after it was connected anew: %v", err)
 		}
 
 		// A /29 has room for five pods; who gets no address leaves nothing.
 		for i := range 3 {
 			name := fmt.Sprint("more", i)
-			if _, err := n.Attach(ctx, network.Pod{ID: name, Namespace: "default", Name: name, NetNS: newPod(t, name)}); err != nil {
+			if _, err := n.Attach(ctx, network.Pod{ID: name, Namespace: "default", Name: name, NetNS: netnstest.New(t)}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		_, err = n.Attach(ctx, network.Pod{ID: "full", Namespace: "default", Name: "full", NetNS: newPod(t, "full")})
+		_, err = n.Attach(ctx, network.Pod{ID: "full", Namespace: "default", Name: "full", NetNS: netnstest.New(t)})
 		if err == nil || !strings.Contains(err.Error(), `failed to setup network for sandbox "full": plugin type="bridge" failed (add): `) || !strings.Contains(err.Error(), "no IP addresses available in range set") {
 			t.Errorf("without a free address: got %v", err)
 		}
@@ -278,13 +191,13 @@ func TestReferencePlugins(t *testing.T) {
 		if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
 			t.Errorf("files are left: %v, %v", files, err)
 		}
-		if err := in(t, pod.NetNS, func() error { _, err := netlink.LinkByName("eth0"); return err }); err == nil {
+		if err := netns.Do(pod.NetNS, func() error { _, err := netlink.LinkByName("eth0"); return err }); err == nil {
 			t.Error("the pod's link is left")
 		}
 
 		// A plugin that is missing.
 		write(t, filepath.Join(conf, "05-first.conf"), `{"cniVersion": "1.0.0", "name": "first", "type": "nowhere"}`)
-		_, err = n.Attach(ctx, network.Pod{ID: "lost", Namespace: "default", Name: "lost", NetNS: newPod(t, "lost")})
+		_, err = n.Attach(ctx, network.Pod{ID: "lost", Namespace: "default", Name: "lost", NetNS: netnstest.New(t)})
 		if err == nil || !strings.Contains(err.Error(), `failed to find plugin "nowhere" in path [`+bin+`]`) {
 			t.Errorf("with a plugin that is missing: got %v", err)
 		}

@@ -7,19 +7,17 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/skiffcluster/skiff/internal/netns"
+	"github.com/skiffcluster/skiff/internal/netns/netnstest"
 	"github.com/skiffcluster/skiff/nodeagent/network"
 	"github.com/skiffcluster/skiff/nodeagent/network/policy"
 )
@@ -41,26 +39,7 @@ func inLab(t *testing.T, f func(l *lab)) {
 	if os.Getuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	done := make(chan struct{})
-	var run func()
-	run = func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			defer runtime.UnlockOSThread()
-			next := make(chan struct{})
-			go func() { defer close(next); run() }()
-			<-next
-			return
-		}
-		defer close(done)
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			t.Errorf("unshare: %v", err)
-			return
-		}
-		f(newLab(t))
-	}
-	go run()
-	<-done
+	netnstest.Inside(t, netnstest.New(t), func() { f(newLab(t)) })
 }
 
 func newLab(t *testing.T) *lab {
@@ -78,7 +57,7 @@ func newLab(t *testing.T) *lab {
 	l.model.SetNamespace("x", map[string]string{"ns": "x"})
 	l.model.SetNamespace("y", map[string]string{"ns": "y"})
 	for _, name := range []string{"a", "b", "c"} {
-		path := l.namespace(name)
+		path := netnstest.New(t)
 		ips, err := bridge.Attach(ctx, network.Pod{ID: name, NetNS: path})
 		if err != nil {
 			t.Fatal(err)
@@ -99,62 +78,10 @@ func (l *lab) pod(name string, labels map[string]string) {
 	})
 }
 
-// namespace makes one and comes back.
-func (l *lab) namespace(name string) string {
-	l.t.Helper()
-	node, err := netns.Get()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer node.Close()
-	pod, err := netns.New()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer pod.Close()
-	file := filepath.Join(l.t.TempDir(), name)
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		l.t.Fatal(err)
-	}
-	if err := unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""); err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() {
-		if err := unix.Unmount(file, unix.MNT_DETACH); err != nil {
-			l.t.Errorf("unmount: %v", err)
-		}
-	})
-	if err := netns.Set(node); err != nil {
-		l.t.Fatal(err)
-	}
-	return file
-}
-
 // in calls f in a pod's namespace, or on the node when path is empty.
 func (l *lab) in(name string, f func() error) error {
 	l.t.Helper()
-	path := l.paths[name]
-	if path == "" {
-		return f()
-	}
-	back, err := netns.Get()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer back.Close()
-	to, err := netns.GetFromPath(path)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer to.Close()
-	if err := netns.Set(to); err != nil {
-		l.t.Fatal(err)
-	}
-	result := f()
-	if err := netns.Set(back); err != nil {
-		l.t.Fatal(err)
-	}
-	return result
+	return netns.Do(l.paths[name], f)
 }
 
 // serve echoes on a port by TCP and UDP, of both IP versions.
