@@ -92,6 +92,10 @@ chaos: build ## Trouble three masters and three workers for CHAOS_TIME, in an or
 bench: build ## Measure: start, memory, throughput, latencies.
 	hack/bench.sh
 
+bench-upstream: build ## Measure beside Kubernetes' own servers, which it builds.
+	hack/upstream.sh
+	go run ./test/bench/beside
+
 fmt: ## Format the code.
 	gofmt -w $$(git ls-files '*.go' | grep -v zz_generated)
 
@@ -104,4 +108,4 @@ verify: ## Check that generated files are up to date and go.mod is tidy.
 clean: ## Remove what was built.
 	rm -rf $(BIN)
 
-.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos bench fmt lint verify clean
+.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos bench bench-upstream fmt lint verify clean

@@ -345,6 +345,7 @@ func TestCustomResources(t *testing.T) {
 		}
 		return nil
 	})
+	checkDocuments(t, r, "sea.example.com", "boats")
 	if err := x.ApiextensionsV1().CustomResourceDefinitions().Delete(context.Background(), "boats.sea.example.com", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -352,8 +353,10 @@ func TestCustomResources(t *testing.T) {
 		if a := r.get(path); a.code != http.StatusNotFound {
 			return fmt.Errorf("%d %s", a.code, a.body)
 		}
-		if a := r.get("/apis"); strings.Contains(string(a.body), "sea.example.com") {
-			return fmt.Errorf("%s", a.body)
+		for _, path := range []string{"/apis", "/openapi/v3", "/openapi/v2"} {
+			if a := r.get(path); a.code != http.StatusOK || strings.Contains(string(a.body), "sea.example.com") {
+				return fmt.Errorf("%s: %d %.300s", path, a.code, a.body)
+			}
 		}
 		return nil
 	})

@@ -61,13 +61,19 @@ func (c *Cluster) accessChanged() {
 
 // AdvertiseAddress is the address by which others reach a server that listens
 // on bind: bind itself, or for every address the machine's first that is not
-// of its own only. Without any it is loopback.
-func AdvertiseAddress(bind net.IP) net.IP {
+// of its own only, of the family of the services, since the API server is one of
+// them. Without any it is loopback.
+func AdvertiseAddress(bind net.IP, serviceClusterIPRange string) net.IP {
 	if !bind.IsUnspecified() {
 		return bind
 	}
-	if ip := ownAddress(false); ip != nil {
+	services, err := first("", serviceClusterIPRange)
+	is6 := err == nil && services.Addr().Is6()
+	if ip := ownAddress(is6); ip != nil {
 		return ip
+	}
+	if is6 {
+		return net.IPv6loopback
 	}
 	return net.IPv4(127, 0, 0, 1)
 }

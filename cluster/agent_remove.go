@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/skiffcluster/skiff/dns"
 	"github.com/skiffcluster/skiff/nodeagent"
 	"github.com/skiffcluster/skiff/proxier"
 )
@@ -56,7 +57,7 @@ func RemoveAgent(ctx context.Context, dir string) error {
 	}
 	if data := filepath.Join(dir, agentData); exists(data) { // one that is simulated has none
 		cfg := nodeagent.Config{NodeName: known.Node, DataDir: data, CgroupRoot: known.CgroupRoot, ContainerdAddress: known.Containerd, NodeIP: "127.0.0.1", REST: nowhere}
-		if err := errors.Join(nodeagent.Destroy(ctx, cfg), proxier.Cleanup("")); err != nil {
+		if err := errors.Join(nodeagent.Destroy(ctx, cfg), proxier.Cleanup(""), dns.Cleanup("")); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func newMaster(t *testing.T) master { return master{t.TempDir(), freeAddress(t)}
 
 func (m master) config(join *cluster.Join) cluster.Config {
 	c := cluster.Config{DataDir: m.dir, Listen: "0.0.0.0:0", Join: join, Without: []cluster.Room{cluster.Nodes}, ApproveServing: true}
-	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(net.IPv4zero)
+	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(net.IPv4zero, "")
 	c.APIServer.Authentication.BootstrapTokens = true
 	c.APIServer.Etcd = etcd.Config{NoSync: true, Tick: 50 * time.Millisecond, Election: 500 * time.Millisecond, Peers: &etcd.Peers{Listen: m.peer, Advertise: m.peer}}
 	c.Controllers.LeaderElect, c.Scheduler.LeaderElect = true, true
@@ -159,7 +159,7 @@ func TestAMasterJoinsDiesAndComesBack(t *testing.T) {
 		}
 		return nil
 	}
-	if !cluster.AdvertiseAddress(net.IPv4zero).IsLoopback() {
+	if !cluster.AdvertiseAddress(net.IPv4zero, "").IsLoopback() {
 		within(t, func() error { return serving(clientOf(t, third), 3) })
 	}
 
@@ -178,7 +178,7 @@ func TestAMasterJoinsDiesAndComesBack(t *testing.T) {
 		_, err := clientOf(t, third).CoreV1().ServiceAccounts("later").Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
-	if !cluster.AdvertiseAddress(net.IPv4zero).IsLoopback() {
+	if !cluster.AdvertiseAddress(net.IPv4zero, "").IsLoopback() {
 		within(t, func() error { return serving(clientOf(t, third), 2) })
 	}
 

@@ -3,7 +3,6 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -85,16 +84,4 @@ func NodeAddresses(clusterCIDR string) (string, error) {
 		}
 	}
 	return strings.Join(out, ","), nil
-}
-
-// AdvertiseAddressFor is AdvertiseAddress, of the family of the services that
-// the API server is one of.
-func AdvertiseAddressFor(bind net.IP, serviceRange string) net.IP {
-	if p, err := first("", serviceRange); err == nil && p.Addr().Is6() && bind.IsUnspecified() {
-		if ip := ownAddress(true); ip != nil {
-			return ip
-		}
-		return net.IPv6loopback
-	}
-	return AdvertiseAddress(bind)
 }

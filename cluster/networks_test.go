@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -28,5 +29,21 @@ func TestNetworksOfACluster(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+func TestAdvertiseAddress(t *testing.T) {
+	for _, c := range []struct {
+		name, bind, services string
+		want                 func(net.IP) bool
+	}{
+		{"a server on one address is reached there", "10.0.0.1", "fd00::/112", net.ParseIP("10.0.0.1").Equal},
+		{"one on all of them by the family of its Service, IPv4", "0.0.0.0", "10.96.0.0/12,fd00::/112", func(ip net.IP) bool { return ip.To4() != nil }},
+		{"one on all of them by the family of its Service, IPv6", "0.0.0.0", "fd00::/112", func(ip net.IP) bool { return ip.To4() == nil }},
+		{"IPv4 where no services are told", "::", "", func(ip net.IP) bool { return ip.To4() != nil }},
+	} {
+		if got := cluster.AdvertiseAddress(net.ParseIP(c.bind), c.services); !c.want(got) {
+			t.Errorf("%s: %s", c.name, got)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	restclient "k8s.io/client-go/rest"
 
+	"github.com/skiffcluster/skiff/dns"
 	"github.com/skiffcluster/skiff/proxier"
 )
 
@@ -35,7 +36,7 @@ func Remove(ctx context.Context, dir string) error {
 		}
 	}
 	if len(nodes) > 0 {
-		if err := proxier.Cleanup(""); err != nil {
+		if err := errors.Join(proxier.Cleanup(""), dns.Cleanup("")); err != nil {
 			return err
 		}
 	}

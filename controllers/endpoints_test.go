@@ -41,7 +41,7 @@ func inSlices(t *testing.T, c client.Client, service string) string {
 	}
 	var endpoints []string
 	for _, slice := range list.Items {
-		if slice.Labels[discoveryv1.LabelManagedBy] != "endpointslice-controller.kubernetes.io" {
+		if slice.Labels[discoveryv1.LabelManagedBy] != "endpointslice-controller.k8s.io" {
 			continue
 		}
 		for _, endpoint := range slice.Endpoints {

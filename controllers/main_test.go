@@ -12,6 +12,7 @@ import (
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
 	"github.com/skiffcluster/skiff/controllers"
+	"github.com/skiffcluster/skiff/internal/roomtest"
 )
 
 // patience bounds every wait; a machine busy with other tests is slow.
@@ -82,22 +83,7 @@ func run(t *testing.T, cfg controllers.Config) (room *controllers.Controllers, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- room.Run(ctx); close(done) }()
-	stop = func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run controllers: %v", err)
-		}
-	}
-	t.Cleanup(stop)
-	select {
-	case <-room.Ready():
-	case <-time.After(patience):
-		t.Fatal("the controllers are not ready")
-	}
-	return room, stop
+	return room, roomtest.Run(t, room)
 }
 
 // eventually waits until check says no more what is missing.

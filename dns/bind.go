@@ -8,6 +8,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/skiffcluster/skiff/internal/dump"
 )
 
 // LinkName is the link that carries the cluster DNS address.
@@ -15,8 +17,9 @@ const LinkName = "skiff-dns"
 
 // BindAddress puts an address, as a host route, on a link of ours in the
 // network namespace at path (empty: the process's own), so that this node
-// itself answers there. The link is a dummy, or lo where the kernel has no
-// dummies. The returned function takes the address away again.
+// itself answers there. The link is a dummy, or a bridge without ports where the
+// kernel has no dummies. The returned function takes the address away again;
+// [Cleanup] does when nobody is left who could call it.
 func BindAddress(path string, a netip.Addr) (release func() error, err error) {
 	h, err := openLinks(path)
 	if err != nil {
@@ -34,7 +37,29 @@ func BindAddress(path string, a netip.Addr) (release func() error, err error) {
 	if err := h.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("add %s to %s: %w", a, link.Attrs().Name, err)
 	}
-	return func() error { return unbind(path, link.Attrs().Name, addr) }, nil
+	return func() error { return unbind(path, addr) }, nil
+}
+
+// Cleanup removes what a process that was killed has left in the network
+// namespace at path (empty: the process's own).
+func Cleanup(path string) error {
+	h, err := openLinks(path)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(LinkName)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err == nil {
+		err = h.LinkDel(link)
+	}
+	if err != nil {
+		return fmt.Errorf("remove link %s: %w", LinkName, err)
+	}
+	return nil
 }
 
 func openLinks(path string) (*netlink.Handle, error) {
@@ -57,10 +82,14 @@ func ensureLink(h *netlink.Handle) (netlink.Link, error) {
 	link, err := h.LinkByName(LinkName)
 	var missing netlink.LinkNotFoundError
 	if errors.As(err, &missing) {
-		if err := h.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: LinkName}}); err != nil && !errors.Is(err, unix.EEXIST) {
-			return h.LinkByName("lo")
+		attrs := netlink.LinkAttrs{Name: LinkName}
+		err = h.LinkAdd(&netlink.Dummy{LinkAttrs: attrs})
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			err = h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
 		}
-		link, err = h.LinkByName(LinkName)
+		if err == nil || errors.Is(err, unix.EEXIST) {
+			link, err = h.LinkByName(LinkName)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -69,30 +98,27 @@ func ensureLink(h *netlink.Handle) (netlink.Link, error) {
 }
 
 // unbind removes the address, and our link when it was the last.
-func unbind(path, name string, addr *netlink.Addr) error {
+func unbind(path string, addr *netlink.Addr) error {
 	h, err := openLinks(path)
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	link, err := h.LinkByName(name)
+	link, err := h.LinkByName(LinkName)
 	var missing netlink.LinkNotFoundError
 	if errors.As(err, &missing) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("find link %s: %w", name, err)
+		return fmt.Errorf("find link %s: %w", LinkName, err)
 	}
 	if err := h.AddrDel(link, addr); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-		return fmt.Errorf("remove %s from %s: %w", addr.IP, name, err)
-	}
-	if name != LinkName {
-		return nil
+		return fmt.Errorf("remove %s from %s: %w", addr.IP, LinkName, err)
 	}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		rest, err := h.AddrList(link, family)
+		rest, err := dump.Whole(func() ([]netlink.Addr, error) { return h.AddrList(link, family) })
 		if err != nil {
-			return fmt.Errorf("list addresses of %s: %w", name, err)
+			return fmt.Errorf("list addresses of %s: %w", LinkName, err)
 		}
 		for _, a := range rest {
 			if !a.IP.IsLinkLocalUnicast() {
@@ -101,7 +127,7 @@ func unbind(path, name string, addr *netlink.Addr) error {
 		}
 	}
 	if err := h.LinkDel(link); err != nil {
-		return fmt.Errorf("remove link %s: %w", name, err)
+		return fmt.Errorf("remove link %s: %w", LinkName, err)
 	}
 	return nil
 }

@@ -4,24 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
 	"github.com/skiffcluster/skiff/dns/corefile"
 	"github.com/skiffcluster/skiff/dns/records"
-	"github.com/skiffcluster/skiff/dns/server"
 	"github.com/skiffcluster/skiff/internal/netns"
 )
 
@@ -50,19 +45,26 @@ type Config struct {
 	ResolvConf string
 	// MetricsBindAddress serves /metrics; empty for none.
 	MetricsBindAddress string
-	// NetNS is the path of the network namespace to serve; empty for the process's own.
+	// NetNS is the path of the network namespace to serve; empty for the
+	// process's own. Whether an upstream server that failed is well again is
+	// tried from the process's own namespace in any case.
 	NetNS string
 }
 
 // Server is the DNS server of one node.
 type Server struct {
-	cfg      Config
-	client   kubernetes.Interface
-	zone     *records.Zone
-	synced   atomic.Bool
-	ready    chan struct{}
-	registry *prometheus.Registry
-	metrics  *server.Metrics
+	cfg                Config
+	client             kubernetes.Interface
+	zone               *records.Zone
+	synced, podsSynced atomic.Bool
+	pods               sync.Once // starts the watch of pods when a Corefile asks for it
+	ready              chan struct{}
+	loops              loops
+	reloadFailed       prometheus.Counter
+
+	chain    atomic.Pointer[corefile.Chain] // answers
+	changing sync.Mutex                     // held while chain is replaced
+	inForce  string                         // the Corefile of chain
 
 	mu        sync.Mutex
 	listening []string
@@ -103,14 +105,12 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
-	registry := prometheus.NewRegistry()
 	return &Server{
-		cfg:      cfg,
-		client:   client,
-		zone:     records.NewZone(cfg.ClusterDomain, own...),
-		ready:    make(chan struct{}),
-		registry: registry,
-		metrics:  server.NewMetrics(registry),
+		cfg:          cfg,
+		client:       client,
+		zone:         records.NewZone(own...),
+		ready:        make(chan struct{}),
+		reloadFailed: newReloadFailed(),
 	}, nil
 }
 
@@ -154,16 +154,22 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.serveMetrics(ctx, &running); err != nil {
 		return err
 	}
-	handler := &server.Server{Zone: s.zone, Synced: s.synced.Load, Context: ctx, Metrics: s.metrics}
-	if err := s.configure(ctx, &running, handler, corefile.Default); err != nil {
+	if err := s.use(ctx, &running, s.standardCorefile()); err != nil {
 		return err
 	}
+	defer func() {
+		cancel()
+		running.Wait()
+		if err := s.chain.Load().Close(); err != nil {
+			klog.FromContext(ctx).Error(err, "Corefile did not end well")
+		}
+	}()
 	failed := make(chan error, 2*len(sockets))
 	for _, l := range sockets {
-		l.serve(ctx, &running, handler, failed)
+		l.serve(ctx, &running, s.handler(ctx), failed)
 	}
 	klog.FromContext(ctx).Info("Serving DNS", "addresses", s.Addresses(), "domain", s.cfg.ClusterDomain)
-	running.Go(func() { s.watchConfig(ctx, &running, handler) })
+	running.Go(func() { s.watchConfig(ctx, &running) })
 	running.Go(func() {
 		if s.watch(ctx, &running) {
 			s.synced.Store(true)
@@ -189,25 +195,21 @@ func withPort(upstream string) (string, error) {
 	return a.String(), nil
 }
 
-func (s *Server) serveMetrics(ctx context.Context, running *sync.WaitGroup) error {
-	if s.cfg.MetricsBindAddress == "" {
-		return nil
-	}
-	var l net.Listener
-	err := netns.Do(s.cfg.NetNS, func() (err error) {
-		l, err = net.Listen("tcp", s.cfg.MetricsBindAddress)
-		return err
+// handler answers queries by the chain in force.
+func (s *Server) handler(ctx context.Context) dns.Handler {
+	return dns.HandlerFunc(func(w dns.ResponseWriter, req *dns.Msg) {
+		if s.loops.cameBack(req) {
+			_ = w.WriteMsg(new(dns.Msg).SetRcode(req, dns.RcodeRefused)) // the probe waits for no answer
+			return
+		}
+		err := netns.Do(s.cfg.NetNS, func() error {
+			for !s.chain.Load().ServeDNS(ctx, w, req) { //nolint:revive // the chain was replaced meanwhile
+			}
+			return nil
+		})
+		if err != nil {
+			_ = w.WriteMsg(new(dns.Msg).SetRcode(req, dns.RcodeServerFailure))
+			klog.FromContext(ctx).Error(err, "Query was not answered")
+		}
 	})
-	if err != nil {
-		return fmt.Errorf("serve metrics: %w", err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
-	h := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	running.Go(func() { _ = h.Serve(l) }) // ends with the Close below
-	running.Go(func() {
-		<-ctx.Done()
-		_ = h.Close()
-	})
-	return nil
 }

@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 )
@@ -38,10 +40,27 @@ func (s *Server) watch(ctx context.Context, running *sync.WaitGroup) bool {
 	return cache.WaitFor(ctx, "namespaces, services and endpoint slices", synced...)
 }
 
+// watchPods lets the zone know pods, for a Corefile that asks for them. It
+// returns when ctx ends.
+func (s *Server) watchPods(ctx context.Context, running *sync.WaitGroup) {
+	living := fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed").String()
+	factory := informers.NewSharedInformerFactoryWithOptions(s.client, 0, informers.WithTransform(trimPod),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = living }))
+	source := factory.Core().V1().Pods().Informer()
+	handle, err := source.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: s.set, UpdateFunc: s.replace, DeleteFunc: s.remove})
+	if err != nil {
+		return // only after a stop
+	}
+	running.Go(func() { source.RunWithContext(ctx) })
+	s.podsSynced.Store(cache.WaitFor(ctx, "pods", handle.HasSyncedChecker()))
+}
+
 func (s *Server) set(o any) {
 	switch o := o.(type) {
 	case *corev1.Namespace:
-		s.zone.SetNamespace(o.Name)
+		s.zone.SetNamespace(o.Name, o.Labels)
+	case *corev1.Pod:
+		s.zone.SetPod(o)
 	case *corev1.Service:
 		s.zone.SetService(o)
 	case *discoveryv1.EndpointSlice:
@@ -50,11 +69,14 @@ func (s *Server) set(o any) {
 }
 
 func (s *Server) replace(old, o any) {
-	if was, ok := old.(*discoveryv1.EndpointSlice); ok {
+	switch was := old.(type) {
+	case *discoveryv1.EndpointSlice:
 		is, ok := o.(*discoveryv1.EndpointSlice)
 		if !ok || was.Labels[discoveryv1.LabelServiceName] != is.Labels[discoveryv1.LabelServiceName] {
 			s.zone.DeleteSlice(was)
 		}
+	case *corev1.Pod:
+		s.zone.DeletePod(was) // its addresses may be others
 	}
 	s.set(o)
 }
@@ -66,6 +88,8 @@ func (s *Server) remove(o any) {
 	switch o := o.(type) {
 	case *corev1.Namespace:
 		s.zone.DeleteNamespace(o.Name)
+	case *corev1.Pod:
+		s.zone.DeletePod(o)
 	case *corev1.Service:
 		s.zone.DeleteService(o.Namespace, o.Name)
 	case *discoveryv1.EndpointSlice:
@@ -80,4 +104,18 @@ func trim(o any) (any, error) {
 		a.SetAnnotations(nil)
 	}
 	return o, nil
+}
+
+// trimPod keeps of a pod what names are made of.
+func trimPod(o any) (any, error) {
+	p, ok := o.(*corev1.Pod)
+	if !ok {
+		return o, nil
+	}
+	kept := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion,
+		Labels: p.Labels, DeletionTimestamp: p.DeletionTimestamp,
+	}}
+	kept.Status.PodIPs = p.Status.PodIPs
+	return kept, nil
 }

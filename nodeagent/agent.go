@@ -302,7 +302,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		parts = append(parts, a.policies.run)
 	}
 	if a.volumes != nil {
-		parts = append(parts, a.volumes.Run, a.objects.Run, a.services.run, a.evictor.Run, a.imageGC.Run)
+		parts = append(parts, a.volumes.Run, a.objects.Run, a.services.run, a.evictor.Run, a.collectImages)
 	}
 	if a.server != nil {
 		parts = append(parts, a.server.Run)

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
+	"github.com/skiffcluster/skiff/internal/roomtest"
 	"github.com/skiffcluster/skiff/nodeagent"
 	"github.com/skiffcluster/skiff/nodeagent/runtime/containerd"
 	"github.com/skiffcluster/skiff/nodeagent/runtime/runtimetest"
@@ -37,35 +38,7 @@ func start(t *testing.T, cfg nodeagent.Config) *testNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	stopped := false
-	n := &testNode{Agent: a, cfg: cfg, stop: func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("agent: %v", err)
-			}
-		case <-time.After(30 * time.Second):
-			t.Error("agent does not stop")
-		}
-	}}
-	t.Cleanup(func() { n.stop() })
-	select {
-	case <-a.Ready():
-	case err := <-done:
-		done <- err
-		t.Fatalf("agent ended: %v", err)
-	case <-time.After(30 * time.Second):
-		t.Fatal("agent is not ready within 30 seconds")
-	}
-	return n
+	return &testNode{Agent: a, cfg: cfg, stop: roomtest.Run(t, a)}
 }
 
 func eventually(t *testing.T, what string, ok func() (bool, string)) {

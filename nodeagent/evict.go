@@ -39,6 +39,17 @@ func (a *Agent) prepareEviction() error {
 	return err
 }
 
+// collectImages removes unused images when the disk fills, once it is known
+// which are used.
+func (a *Agent) collectImages(ctx context.Context) error {
+	select {
+	case <-a.engine.ready:
+		return a.imageGC.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // Pods implements eviction.Backend.
 func (e evictions) Pods() []*corev1.Pod {
 	e.mu.Lock()

@@ -25,6 +25,7 @@ import (
 	"github.com/skiffcluster/skiff/cluster/clustertest"
 	"github.com/skiffcluster/skiff/internal/netns"
 	"github.com/skiffcluster/skiff/internal/netns/netnstest"
+	"github.com/skiffcluster/skiff/internal/roomtest"
 	"github.com/skiffcluster/skiff/proxier"
 )
 
@@ -124,30 +125,7 @@ func start(t *testing.T, cfg proxier.Config) (*proxier.Proxier, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	ended := false
-	stop := func() {
-		if ended {
-			return
-		}
-		ended = true
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	}
-	t.Cleanup(stop)
-	select {
-	case <-p.Ready():
-	case err := <-done:
-		ended = true
-		t.Fatalf("Run ended: %v", err)
-	case <-time.After(patience):
-		t.Fatal("not ready")
-	}
-	return p, stop
+	return p, roomtest.Run(t, p)
 }
 
 func createService(t *testing.T, c client.Client, name, ip string, change ...func(*corev1.Service)) *corev1.Service {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
+	"github.com/skiffcluster/skiff/internal/roomtest"
 	"github.com/skiffcluster/skiff/scheduler"
 )
 
@@ -53,30 +54,7 @@ func (e *env) run(cfg scheduler.Config) (stop func()) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-ended; err != nil {
-			e.t.Errorf("scheduler ended with: %v", err)
-		}
-	}
-	e.t.Cleanup(stop)
-	select {
-	case <-s.Ready():
-	case err := <-ended:
-		ended <- err
-		e.t.Fatalf("scheduler did not start: %v", err)
-	case <-time.After(30 * time.Second):
-		e.t.Fatal("scheduler is not ready")
-	}
-	return stop
+	return roomtest.Run(e.t, s)
 }
 
 func (e *env) create(obj client.Object) {

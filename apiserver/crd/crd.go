@@ -89,9 +89,8 @@ func share(obj, before runtime.Object) {
 	if !ok || !also {
 		return
 	}
-	println("share", now.UID == old.UID, now.Generation, old.Generation, equality.Semantic.DeepEqual(now.Spec, old.Spec)); fmt.Printf("%+v\n%+v\n", now.Spec, old.Spec)
 	if now.UID == old.UID && now.Generation == old.Generation && equality.Semantic.DeepEqual(now.Spec, old.Spec) {
-		now.Spec = old.Spec; println("shared")
+		now.Spec = old.Spec
 	}
 	for i := range now.ManagedFields {
 		for j := range old.ManagedFields {

@@ -33,8 +33,10 @@ type Getter struct {
 	store *Store
 	codec Codec
 	// Wait makes a new storage wait until its watch cache is filled, so that
-	// the first request for a new custom resource need not be retried.
+	// the first request for a new custom resource need not be retried. Where that
+	// takes long, on a machine that is slow, clients are told to retry.
 	Wait bool
+	wait time.Duration // at most
 	// Share, when not nil, makes obj use the memory of what it has in common
 	// with before, an earlier version of it: for objects that are large and
 	// change little. Both are read only.
@@ -46,7 +48,7 @@ func NewGetter(ctx context.Context, s *Store, codec Codec) *Getter {
 	// The checker decides once whether this etcd reports progress, which
 	// consistent reads from the watch cache rely on (KEP-2340).
 	feature.DefaultFeatureSupportChecker.CheckClient(ctx, progressClient{s.Client.Client}, storage.RequestWatchProgress)
-	return &Getter{store: s, codec: codec}
+	return &Getter{store: s, codec: codec, wait: 2 * time.Second}
 }
 
 // progressClient gives the in-process client the endpoint that the checker
@@ -96,11 +98,9 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 		return nil, nil, fmt.Errorf("cache storage of %s: %w", c.GroupResource, err)
 	}
 	if g.Wait {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), g.wait)
 		defer cancel()
-		if err := cached.Wait(ctx); err != nil {
-			return nil, nil, fmt.Errorf("fill cache of %s: %w", c.GroupResource, err)
-		}
+		_ = cached.Wait(ctx) // it is filled later
 	}
 	front := cacher.NewCacheDelegator(cached, back)
 	return resuming{front}, sync.OnceFunc(func() { front.Stop(); cached.Stop(); raw.Close() }), nil

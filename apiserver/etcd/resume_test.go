@@ -32,12 +32,23 @@ func (c counted) Watch(ctx context.Context, key string, opts storage.ListOptions
 // configMaps opens the storage of ConfigMaps, and counts the cache's watches.
 func configMaps(t *testing.T) (storage.Interface, *atomic.Int64) {
 	t.Helper()
+	c := counted{openConfigMaps(t, getter(t, openIn(t, t.TempDir()))).(resuming).Interface, &atomic.Int64{}}
+	return resuming{c}, c.watches
+}
+
+func getter(t *testing.T, s *Store) *Getter {
+	t.Helper()
 	info, _ := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
 	codec := scheme.Codecs.CodecForVersions(info.Serializer, scheme.Codecs.UniversalDeserializer(), corev1.SchemeGroupVersion, corev1.SchemeGroupVersion)
-	g := NewGetter(t.Context(), openIn(t, t.TempDir()), func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
+	g := NewGetter(t.Context(), s, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
 		return codec, corev1.SchemeGroupVersion
 	})
 	g.Wait = true
+	return g
+}
+
+func openConfigMaps(t *testing.T, g *Getter) storage.Interface {
+	t.Helper()
 	options, err := g.GetRESTOptions(schema.GroupResource{Resource: "configmaps"}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -52,8 +63,7 @@ func configMaps(t *testing.T) (storage.Interface, *atomic.Int64) {
 		t.Fatal(err)
 	}
 	t.Cleanup(destroy)
-	c := counted{s.(resuming).Interface, &atomic.Int64{}}
-	return resuming{c}, c.watches
+	return s
 }
 
 // TestSlowWatch has clients that do not read while much more happens than the
@@ -205,5 +215,21 @@ func ended(t *testing.T, w watch.Interface) {
 		case <-deadline:
 			t.Fatal("the watch goes on")
 		}
+	}
+}
+
+// TestAStorageIsThereBeforeItsCacheIsFilled has an etcd that does not answer in
+// time, as on a machine that is slow.
+func TestAStorageIsThereBeforeItsCacheIsFilled(t *testing.T) {
+	slow, err := Start(t.Context(), Config{Servers: []string{"http://" + freeAddress(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(slow.Stop)
+	g := getter(t, slow)
+	g.wait = 10 * time.Millisecond
+	s := openConfigMaps(t, g)
+	if err := s.ReadinessCheck(); err == nil {
+		t.Error("the storage says that it is ready")
 	}
 }

@@ -25,15 +25,19 @@ func (s sharing) Watch(ctx context.Context, key string, opts storage.ListOptions
 	}
 	newest := map[string]runtime.Object{}
 	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
-		o, err := meta.Accessor(e.Object)
+		obj := e.Object
+		if timed, ok := obj.(storage.WatchEventWithRecordTime); ok {
+			obj = timed.Unwrap()
+		}
+		o, err := meta.Accessor(obj)
 		if err != nil || e.Type == watch.Bookmark || e.Type == watch.Error {
 			return e, true
 		}
 		name := o.GetNamespace() + "/" + o.GetName()
 		if before := newest[name]; before != nil {
-			s.share(e.Object, before)
+			s.share(obj, before)
 		}
-		newest[name] = e.Object
+		newest[name] = obj
 		if e.Type == watch.Deleted {
 			delete(newest, name)
 		}

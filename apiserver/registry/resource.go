@@ -82,7 +82,8 @@ func (r *Resource) strategy(scheme *runtime.Scheme) strategy {
 }
 
 func newStore(scheme *runtime.Scheme, k *api.Kind, getter generic.RESTOptionsGetter) (*genericregistry.Store, error) {
-	list, err := scheme.New(k.GVK.GroupVersion().WithKind(k.GVK.Kind + "List"))
+	// The list of what is stored, which the kind's version need not be.
+	list, err := scheme.New(schema.GroupVersionKind{Group: k.GVK.Group, Version: runtime.APIVersionInternal, Kind: k.GVK.Kind + "List"})
 	if err != nil {
 		return nil, fmt.Errorf("list type: %w", err)
 	}

@@ -150,10 +150,32 @@ func (p profile) running() (run, bool) {
 		return run{}, false
 	}
 	var r run
-	if json.Unmarshal(raw, &r) != nil || r.PID <= 0 || syscall.Kill(r.PID, 0) != nil {
+	if json.Unmarshal(raw, &r) != nil || r.PID <= 0 || syscall.Kill(r.PID, 0) != nil || !opened(r.PID, filepath.Join(p.dir, "lock")) {
 		return run{}, false
 	}
 	return r, true
+}
+
+// opened says whether a process has a file open. One that was killed leaves its
+// number behind, which the next one gets sooner or later, after a reboot at once.
+// Where there is no /proc, every process has.
+func opened(pid int, file string) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	open, err := os.ReadDir(dir)
+	if err != nil {
+		_, none := os.Stat("/proc/self/fd")
+		return none != nil // else it has ended, or is another user's
+	}
+	want, err := os.Stat(file)
+	if err != nil {
+		return false
+	}
+	for _, f := range open {
+		if got, err := os.Stat(filepath.Join(dir, f.Name())); err == nil && os.SameFile(got, want) {
+			return true
+		}
+	}
+	return false
 }
 
 // exists says whether there is a cluster of this name, running or not.

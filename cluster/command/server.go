@@ -64,7 +64,7 @@ The administrator's kubeconfig is written below the data directory.`,
 		}
 		cfg.Name, cfg.DataDir, cfg.Listen = p.name, p.dir, net.JoinHostPort(bind, strconv.Itoa(port))
 		if cfg.APIServer.AdvertiseAddress == nil {
-			cfg.APIServer.AdvertiseAddress = cluster.AdvertiseAddressFor(ip, cfg.APIServer.ServiceClusterIPRange)
+			cfg.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(ip, cfg.APIServer.ServiceClusterIPRange)
 		}
 		cfg.Without = []cluster.Room{cluster.Nodes}
 		for _, r := range without {

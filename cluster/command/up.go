@@ -26,6 +26,7 @@ import (
 type upOptions struct {
 	profile, dataDir, kubeconfig string
 	bindAddress                  string
+	advertise                    net.IP
 	securePort, nodes, networks  int
 	masters                      int
 	masterArgs                   func() []string
@@ -67,6 +68,7 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.StringVar(&o.dataDir, "data-dir", "", "where its data is kept (default: a directory of the profile)")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig to write instead of kubectl's own")
 	f.StringVar(&o.bindAddress, "bind-address", "0.0.0.0", "address that the API is served on")
+	f.IPVar(&o.advertise, "advertise-address", nil, "address by which others, pods among them, reach the API server (default: --bind-address, or the machine's)")
 	f.IntVar(&o.securePort, "secure-port", 6443, "port that the API is served on; 0 for any free one")
 	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; several that run containers have a host each: a network namespace of this machine")
 	f.IntVar(&o.masters, "masters", 1, "number of masters; the first is in this process, each other one in its own, with a port and data of its own, and a host of its own where nodes have one")
@@ -128,7 +130,9 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 	o.identity()
 	c.APIServer = o.apiServer
 	c.APIServer.ServiceClusterIPRange = o.serviceCIDR
-	c.APIServer.AdvertiseAddress = cluster.AdvertiseAddressFor(bind, o.serviceCIDR)
+	if c.APIServer.AdvertiseAddress = o.advertise; o.advertise == nil {
+		c.APIServer.AdvertiseAddress = cluster.AdvertiseAddress(bind, o.serviceCIDR)
+	}
 	c.APIServer.Authentication.BootstrapTokens = true // others join by them
 	c.ApproveServing = true
 	c.Controllers = o.controllers

@@ -28,7 +28,7 @@ const (
 	// Name is the controller's name in logs and metrics.
 	Name = "endpointslice-controller"
 	// ManagedBy is the label value that marks the slices written here.
-	ManagedBy = "endpointslice-controller.kubernetes.io"
+	ManagedBy = "endpointslice-controller.k8s.io"
 
 	// maxPerSlice is how many endpoints a slice holds at most
 	// (--max-endpoints-per-slice).

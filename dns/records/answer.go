@@ -13,172 +13,180 @@ import (
 
 // Result is the answer to a question.
 type Result struct {
-	// Ours is false when the question is not about the cluster: others know.
-	Ours   bool
+	// Rcode is NXDOMAIN when there is no such name.
 	Rcode  int
 	Answer []dns.RR
 	// Extra are addresses of names in Answer.
 	Extra []dns.RR
 	// Authority is the zone's SOA when there is no answer.
 	Authority []dns.RR
-	// Follow is the name outside of the zone that an alias in Answer leads to,
-	// whose records of the asked type belong to the answer.
+	// Follow is the name that an alias in Answer leads to, whose records of the
+	// asked type belong to the answer.
 	Follow string
 }
 
-// Answer answers a question of class IN.
-func (z *Zone) Answer(q dns.Question) Result {
-	qname := dns.CanonicalName(q.Name)
+// Answer answers a question of class IN about a name in zone, which is the
+// view's domain or a reverse zone.
+func (z *Zone) Answer(v *View, zone string, q dns.Question) Result {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
+	r, res := reading{z, v}, Result{Rcode: dns.RcodeSuccess}
+	qname := dns.CanonicalName(q.Name)
+	found := false
 	if a, ok := reverse(qname); ok {
-		return z.answerReverse(q, a)
+		found = r.fillReverse(&res, q, a)
+	} else if dns.IsSubDomain(v.Domain, qname) {
+		found = r.fill(&res, q, parse(qname, v.Domain))
 	}
-	if !dns.IsSubDomain(z.domain, qname) {
-		return Result{}
+	if !found {
+		res.Rcode = dns.RcodeNameError
 	}
-	r := Result{Ours: true, Rcode: dns.RcodeSuccess}
-	if !z.fill(&r, q, parse(qname, z.domain)) {
-		r.Rcode = dns.RcodeNameError
+	if len(res.Answer) == 0 {
+		res.Authority = []dns.RR{r.soa(zone)}
 	}
-	if len(r.Answer) == 0 {
-		r.Authority = []dns.RR{z.soa()}
-	}
-	return r
+	return res
 }
 
-// answerReverse answers for addresses of services and endpoints; all others
-// are somebody else's.
-func (z *Zone) answerReverse(q dns.Question, a netip.Addr) Result {
+// fillReverse answers for addresses of services and of endpoints with
+// hostnames; it returns false when there is none.
+func (r reading) fillReverse(res *Result, q dns.Question, a netip.Addr) bool {
 	var targets []string
-	for key := range z.clusterIPs[a] {
-		targets = append(targets, z.serviceName(key))
+	for key := range r.clusterIPs[a] {
+		if r.service(key) != nil {
+			targets = append(targets, r.serviceName(key))
+		}
 	}
 	if len(targets) == 0 {
-		for key := range z.hostnames[a] {
-			for _, e := range z.endpoints(key) {
+		for key := range r.hostnames[a] {
+			if r.service(key) == nil {
+				continue
+			}
+			for _, e := range r.endpoints(key) {
 				if e.addr == a && e.given {
-					targets = append(targets, e.hostname+"."+z.serviceName(key))
+					targets = append(targets, e.hostname+"."+r.serviceName(key))
 				}
 			}
 		}
 	}
 	if len(targets) == 0 {
-		return Result{}
+		return false
 	}
-	slices.Sort(targets)
-	r := Result{Ours: true, Rcode: dns.RcodeSuccess}
-	if q.Qtype != dns.TypePTR {
-		r.Authority = []dns.RR{z.soa()}
-		return r
+	if q.Qtype == dns.TypePTR {
+		slices.Sort(targets)
+		for _, t := range slices.Compact(targets) {
+			res.Answer = append(res.Answer, &dns.PTR{Hdr: r.header(q.Name, dns.TypePTR), Ptr: t})
+		}
 	}
-	for _, t := range slices.Compact(targets) {
-		r.Answer = append(r.Answer, &dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: t})
-	}
-	return r
+	return true
 }
 
-// fill answers for a name in the zone; it returns false when there is no such name.
-func (z *Zone) fill(r *Result, q dns.Question, n name) bool {
+// fill answers for a name in the domain; it returns false when there is no such name.
+func (r reading) fill(res *Result, q dns.Question, n name) bool {
 	switch n.kind {
 	case apex:
 		switch q.Qtype {
 		case dns.TypeSOA:
-			r.Answer = []dns.RR{z.soa()}
+			res.Answer = []dns.RR{r.soa(r.Domain)}
 		case dns.TypeNS:
-			r.Answer = []dns.RR{&dns.NS{Hdr: header(q.Name, dns.TypeNS), Ns: z.nameServer()}}
-			r.Extra = z.addresses(z.nameServer(), dns.TypeA, dns.TypeAAAA)
+			res.Answer = []dns.RR{&dns.NS{Hdr: r.header(q.Name, dns.TypeNS), Ns: r.nameServer()}}
+			res.Extra = r.addresses(r.nameServer(), dns.TypeA, dns.TypeAAAA)
 		}
 		return true
 	case version:
 		if q.Qtype == dns.TypeTXT {
-			r.Answer = []dns.RR{&dns.TXT{Hdr: header(q.Name, dns.TypeTXT), Txt: []string{SchemaVersion}}}
+			res.Answer = []dns.RR{&dns.TXT{Hdr: r.header(q.Name, dns.TypeTXT), Txt: []string{SchemaVersion}}}
 		}
 		return true
 	case nameServe:
-		r.Answer = z.addresses(q.Name, q.Qtype)
+		res.Answer = r.addresses(q.Name, q.Qtype)
 		return true
 	case between:
 		return true
 	case namespace:
-		return z.namespaces[n.namespace]
+		return r.hasNamespace(n.namespace)
 	case pod:
-		if !z.namespaces[n.namespace] {
+		if r.Pods == "" || r.Pods == PodsDisabled || !r.hasNamespace(n.namespace) {
 			return false
 		}
-		r.Answer = address(q, n.addr)
+		if r.Pods == PodsVerified && !r.hasPod(n.namespace, n.addr) {
+			return false
+		}
+		res.Answer = r.address(q, n.addr)
 		return true
 	case service, endpointK, protocol, port:
-		return z.fillService(r, q, n)
+		return r.fillService(res, q, n)
 	}
 	return false
 }
 
-func (z *Zone) fillService(r *Result, q dns.Question, n name) bool {
+func (r reading) fillService(res *Result, q dns.Question, n name) bool {
 	key := n.namespace + "/" + n.service
-	s := z.services[key]
+	s := r.service(key)
 	if s == nil {
 		return false
 	}
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		if n.kind != service {
-			return false
-		}
-		return z.fillAlias(r, q, s.Spec.ExternalName)
+		return n.kind == service && r.fillAlias(res, q, s.Spec.ExternalName)
 	}
-	eps := z.endpoints(key)
+	var eps []endpoint
+	if headless(s) || n.kind == endpointK || r.IgnoreEmpty {
+		eps = r.endpoints(key)
+	}
+	if len(eps) == 0 && r.IgnoreEmpty {
+		return false
+	}
 	switch n.kind {
 	case endpointK:
 		eps = slices.DeleteFunc(eps, func(e endpoint) bool { return e.hostname != n.endpoint })
 		for _, e := range eps {
-			r.Answer = append(r.Answer, address(q, e.addr)...)
+			res.Answer = append(res.Answer, r.address(q, e.addr)...)
 		}
-		r.Answer = distinct(r.Answer)
+		res.Answer = distinct(res.Answer)
 		return len(eps) > 0
 	case service:
 		if headless(s) && len(eps) == 0 {
 			return false // the specification's section 2.4.1
 		}
 		if q.Qtype != dns.TypeSRV {
-			r.Answer = distinct(serviceAddresses(q, s, eps))
+			res.Answer = distinct(r.serviceAddresses(q, s, eps))
 			return true
 		}
 	}
-	found := z.servers(s, eps, n)
+	found := r.servers(s, eps, n)
 	if n.kind != service && len(found) == 0 {
 		return false
 	}
 	if q.Qtype == dns.TypeSRV && n.kind != protocol {
-		r.Answer, r.Extra = srv(q, found)
+		res.Answer, res.Extra = r.srv(q, found)
 	}
 	return true
 }
 
 // fillAlias answers for a service that is another name.
-func (z *Zone) fillAlias(r *Result, q dns.Question, target string) bool {
+func (r reading) fillAlias(res *Result, q dns.Question, target string) bool {
 	if a, err := netip.ParseAddr(target); err == nil {
 		// An address as the name: CoreDNS answers it as such.
-		r.Answer = address(q, a.Unmap())
+		res.Answer = r.address(q, a.Unmap())
 		return true
 	}
 	target = dns.Fqdn(target)
-	r.Answer = []dns.RR{&dns.CNAME{Hdr: header(q.Name, dns.TypeCNAME), Target: target}}
+	res.Answer = []dns.RR{&dns.CNAME{Hdr: r.header(q.Name, dns.TypeCNAME), Target: target}}
 	if q.Qtype != dns.TypeCNAME {
-		r.Follow = target
+		res.Follow = target
 	}
 	return true
 }
 
-func serviceAddresses(q dns.Question, s *corev1.Service, eps []endpoint) []dns.RR {
+func (r reading) serviceAddresses(q dns.Question, s *corev1.Service, eps []endpoint) []dns.RR {
 	var out []dns.RR
 	if headless(s) {
 		for _, e := range eps {
-			out = append(out, address(q, e.addr)...)
+			out = append(out, r.address(q, e.addr)...)
 		}
 		return out
 	}
 	for _, a := range clusterIPs(s) {
-		out = append(out, address(q, a)...)
+		out = append(out, r.address(q, a)...)
 	}
 	return out
 }
@@ -191,8 +199,8 @@ type target struct {
 }
 
 // servers returns the servers of the service's named ports that n asks for.
-func (z *Zone) servers(s *corev1.Service, eps []endpoint, n name) []target {
-	host := z.serviceName(s.Namespace + "/" + s.Name)
+func (r reading) servers(s *corev1.Service, eps []endpoint, n name) []target {
+	host := r.serviceName(s.Namespace + "/" + s.Name)
 	wanted := func(port string, protocol corev1.Protocol) bool {
 		if port == "" {
 			return false
@@ -231,14 +239,14 @@ func (z *Zone) servers(s *corev1.Service, eps []endpoint, n name) []target {
 }
 
 // srv returns SRV records, one for each host and port, with the hosts' addresses.
-func srv(q dns.Question, found []target) (answer, extra []dns.RR) {
+func (r reading) srv(q dns.Question, found []target) (answer, extra []dns.RR) {
 	slices.SortFunc(found, func(a, b target) int {
 		return cmp.Or(strings.Compare(a.host, b.host), cmp.Compare(a.port, b.port), a.addr.Compare(b.addr))
 	})
 	distinctTargets := slices.CompactFunc(slices.Clone(found), func(a, b target) bool { return a.host == b.host && a.port == b.port })
 	for _, t := range distinctTargets {
 		answer = append(answer, &dns.SRV{
-			Hdr: header(q.Name, dns.TypeSRV), Target: t.host, Port: t.port,
+			Hdr: r.header(q.Name, dns.TypeSRV), Target: t.host, Port: t.port,
 			// CoreDNS's: equal shares of 100.
 			Priority: 0, Weight: uint16(max(1, 100/len(distinctTargets))),
 		})
@@ -248,53 +256,56 @@ func srv(q dns.Question, found []target) (answer, extra []dns.RR) {
 		if t.addr.Is6() {
 			qtype = dns.TypeAAAA
 		}
-		extra = append(extra, address(dns.Question{Name: t.host, Qtype: qtype}, t.addr)...)
+		extra = append(extra, r.address(dns.Question{Name: t.host, Qtype: qtype}, t.addr)...)
 	}
 	return answer, distinct(extra)
 }
 
-func (z *Zone) serviceName(key string) string {
+func (r reading) serviceName(key string) string {
 	ns, svc, _ := strings.Cut(key, "/")
-	return svc + "." + ns + ".svc." + z.domain
+	return svc + "." + ns + ".svc." + r.Domain
 }
 
-func (z *Zone) nameServer() string { return "ns.dns." + z.domain }
+func (r reading) nameServer() string { return "ns.dns." + r.Domain }
 
-func (z *Zone) addresses(owner string, types ...uint16) []dns.RR {
+func (r reading) addresses(owner string, types ...uint16) []dns.RR {
 	var out []dns.RR
-	for a := range z.nameServers {
+	for a := range r.nameServers {
 		for _, t := range types {
-			out = append(out, address(dns.Question{Name: owner, Qtype: t}, a)...)
+			out = append(out, r.address(dns.Question{Name: owner, Qtype: t}, a)...)
 		}
 	}
 	return out
 }
 
-func (z *Zone) soa() dns.RR {
+func (r reading) soa(zone string) dns.RR {
 	return &dns.SOA{
-		Hdr: header(z.domain, dns.TypeSOA), Ns: z.nameServer(), Mbox: "hostmaster." + z.domain,
+		Hdr: r.header(zone, dns.TypeSOA), Ns: r.nameServer(), Mbox: "hostmaster." + r.Domain,
 		// CoreDNS's: names that do not exist yet may be looked up again soon.
-		Serial: z.serial, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: TTL,
+		Serial: r.serial, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: r.TTL,
 	}
 }
 
 // address returns the record of a if it is of the asked type.
-func address(q dns.Question, a netip.Addr) []dns.RR {
+func (r reading) address(q dns.Question, a netip.Addr) []dns.RR {
 	switch {
 	case a.Is4() && q.Qtype == dns.TypeA:
-		return []dns.RR{&dns.A{Hdr: header(q.Name, dns.TypeA), A: net.IP(a.AsSlice())}}
+		return []dns.RR{&dns.A{Hdr: r.header(q.Name, dns.TypeA), A: net.IP(a.AsSlice())}}
 	case a.Is6() && q.Qtype == dns.TypeAAAA:
-		return []dns.RR{&dns.AAAA{Hdr: header(q.Name, dns.TypeAAAA), AAAA: net.IP(a.AsSlice())}}
+		return []dns.RR{&dns.AAAA{Hdr: r.header(q.Name, dns.TypeAAAA), AAAA: net.IP(a.AsSlice())}}
 	}
 	return nil
 }
 
-func header(owner string, rrtype uint16) dns.RR_Header {
-	return dns.RR_Header{Name: owner, Rrtype: rrtype, Class: dns.ClassINET, Ttl: TTL}
+func (r reading) header(owner string, rrtype uint16) dns.RR_Header {
+	return dns.RR_Header{Name: owner, Rrtype: rrtype, Class: dns.ClassINET, Ttl: r.TTL}
 }
 
 // distinct sorts records and drops those that are there twice.
 func distinct(rrs []dns.RR) []dns.RR {
+	if len(rrs) < 2 {
+		return rrs
+	}
 	slices.SortFunc(rrs, func(a, b dns.RR) int { return strings.Compare(a.String(), b.String()) })
 	return slices.CompactFunc(rrs, func(a, b dns.RR) bool { return dns.IsDuplicate(a, b) })
 }

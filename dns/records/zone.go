@@ -5,30 +5,26 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
-
-// TTL is how many seconds answers may be kept: kubeadm's setting of CoreDNS.
-const TTL = 30
 
 // SchemaVersion is the version of the specification that names follow.
 const SchemaVersion = "1.1.0"
 
-// Zone holds the objects of a cluster and answers for its domain. It is safe
-// for concurrent use.
+// Zone holds the objects of a cluster; a View of it answers. It is safe for
+// concurrent use.
 type Zone struct {
-	domain string // canonical: lower case, with a dot at the end
-
 	mu          sync.RWMutex
 	services    map[string]*corev1.Service                       // by namespace/name
 	slices      map[string]map[string]*discoveryv1.EndpointSlice // by service, by name
-	namespaces  map[string]bool
-	clusterIPs  index               // address → services
-	hostnames   index               // address → services with an endpoint there that has a hostname
-	nameServers map[netip.Addr]bool // our own addresses
-	serial      uint32              // rises with every change
+	namespaces  map[string]labels.Set
+	pods        map[netip.Addr]map[string]*corev1.Pod // by address, by namespace/name
+	clusterIPs  index                                 // address → services
+	hostnames   index                                 // address → services with an endpoint there that has a hostname
+	nameServers map[netip.Addr]bool                   // our own addresses
+	serial      uint32                                // rises with every change
 }
 
 // index counts, for each address, why a service is found by it.
@@ -46,14 +42,13 @@ func (x index) add(a netip.Addr, key string, n int) {
 	}
 }
 
-// NewZone returns an empty Zone for a domain such as cluster.local. The
-// addresses are those of the name servers.
-func NewZone(domain string, nameServers ...netip.Addr) *Zone {
+// NewZone returns an empty Zone. The addresses are those of the name servers.
+func NewZone(nameServers ...netip.Addr) *Zone {
 	z := &Zone{
-		domain:      dns.CanonicalName(domain),
 		services:    map[string]*corev1.Service{},
 		slices:      map[string]map[string]*discoveryv1.EndpointSlice{},
-		namespaces:  map[string]bool{},
+		namespaces:  map[string]labels.Set{},
+		pods:        map[netip.Addr]map[string]*corev1.Pod{},
 		clusterIPs:  index{},
 		hostnames:   index{},
 		nameServers: map[netip.Addr]bool{},
@@ -67,14 +62,11 @@ func NewZone(domain string, nameServers ...netip.Addr) *Zone {
 	return z
 }
 
-// Domain returns the zone's name with a dot at the end.
-func (z *Zone) Domain() string { return z.domain }
-
-// SetNamespace adds a namespace.
-func (z *Zone) SetNamespace(name string) {
+// SetNamespace adds or replaces a namespace with its labels.
+func (z *Zone) SetNamespace(name string, l labels.Set) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.namespaces[name] = true
+	z.namespaces[name] = l
 	z.serial++
 }
 
@@ -163,6 +155,59 @@ func (z *Zone) indexSlice(key string, s *discoveryv1.EndpointSlice, n int) {
 	}
 }
 
+// SetPod adds or replaces a pod. One that is being deleted is forgotten, as
+// CoreDNS does. It must not be modified afterwards.
+func (z *Zone) SetPod(p *corev1.Pod) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if p.DeletionTimestamp != nil {
+		z.dropPod(p)
+		return
+	}
+	for _, a := range podAddresses(p) {
+		if z.pods[a] == nil {
+			z.pods[a] = map[string]*corev1.Pod{}
+		}
+		z.pods[a][p.Namespace+"/"+p.Name] = p
+	}
+}
+
+// DeletePod forgets a pod.
+func (z *Zone) DeletePod(p *corev1.Pod) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.dropPod(p)
+}
+
+func (z *Zone) dropPod(p *corev1.Pod) {
+	for _, a := range podAddresses(p) {
+		delete(z.pods[a], p.Namespace+"/"+p.Name)
+		if len(z.pods[a]) == 0 {
+			delete(z.pods, a)
+		}
+	}
+}
+
+// Pod returns a pod that has the address, or nil. It must not be modified.
+func (z *Zone) Pod(a netip.Addr) *corev1.Pod {
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	for _, p := range z.pods[a.Unmap()] {
+		return p
+	}
+	return nil
+}
+
+func podAddresses(p *corev1.Pod) []netip.Addr {
+	var out []netip.Addr
+	for _, ip := range p.Status.PodIPs {
+		if a, err := netip.ParseAddr(ip.IP); err == nil {
+			out = append(out, a.Unmap())
+		}
+	}
+	return out
+}
+
 func ownerOf(s *discoveryv1.EndpointSlice) string {
 	if owner := s.Labels[discoveryv1.LabelServiceName]; owner != "" {
 		return s.Namespace + "/" + owner
@@ -186,39 +231,6 @@ func clusterIPs(s *corev1.Service) []netip.Addr {
 	for _, ip := range ips {
 		if a, err := netip.ParseAddr(ip); err == nil {
 			out = append(out, a.Unmap())
-		}
-	}
-	return out
-}
-
-// endpoint is a ready endpoint of a service.
-type endpoint struct {
-	addr     netip.Addr
-	hostname string // given, or made of the address
-	given    bool
-	ports    []discoveryv1.EndpointPort
-}
-
-// endpoints returns the ready endpoints of a service. The caller holds the lock.
-func (z *Zone) endpoints(key string) []endpoint {
-	var out []endpoint
-	for _, s := range z.slices[key] {
-		for i := range s.Endpoints {
-			e := &s.Endpoints[i]
-			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
-				continue
-			}
-			for _, ip := range e.Addresses {
-				a, err := netip.ParseAddr(ip)
-				if err != nil {
-					continue // a slice of names
-				}
-				ep := endpoint{addr: a.Unmap(), ports: s.Ports, hostname: dashed(a)}
-				if e.Hostname != nil && *e.Hostname != "" {
-					ep.hostname, ep.given = strings.ToLower(*e.Hostname), true
-				}
-				out = append(out, ep)
-			}
 		}
 	}
 	return out

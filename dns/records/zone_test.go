@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/skiffcluster/skiff/dns/records"
 )
@@ -55,8 +56,8 @@ func slice(owner, name string, eps ...ep) *discoveryv1.EndpointSlice {
 }
 
 func zone() *records.Zone {
-	z := records.NewZone("cluster.local", netip.MustParseAddr("10.96.0.10"))
-	z.SetNamespace("default")
+	z := records.NewZone(netip.MustParseAddr("10.96.0.10"))
+	z.SetNamespace("default", labels.Set{"team": "blue"})
 	z.SetService(service("web", "10.96.0.1"))
 	z.SetService(service("dual", "10.96.0.2", "fd00::2"))
 	z.SetService(service("db", "None"))
@@ -70,6 +71,13 @@ func zone() *records.Zone {
 	z.SetSlice(slice("db", "3", ep{ip: "fd01::1", hostname: "db-0"}))
 	z.SetSlice(slice("unready", "1", ep{ip: "10.244.0.3", unready: true}))
 	return z
+}
+
+// insecure is what kubeadm's Corefile shows.
+var insecure = &records.View{Domain: "cluster.local.", TTL: 30, Pods: records.PodsInsecure}
+
+func question(name string, qtype uint16) dns.Question {
+	return dns.Question{Name: name, Qtype: qtype, Qclass: dns.ClassINET}
 }
 
 // line writes a record without its TTL.
@@ -87,7 +95,6 @@ func lines(rrs []dns.RR) []string {
 }
 
 func TestAnswers(t *testing.T) {
-	const notOurs = -1
 	for _, c := range []struct {
 		name, qname string
 		qtype       uint16
@@ -171,21 +178,15 @@ func TestAnswers(t *testing.T) {
 			want: []string{"2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa. PTR dual.default.svc.cluster.local."},
 		},
 		{name: "an endpoint with hostname by its address", qname: "1.0.244.10.in-addr.arpa.", qtype: dns.TypePTR, want: []string{"1.0.244.10.in-addr.arpa. PTR db-0.db.default.svc.cluster.local."}},
-		{name: "an endpoint without hostname by its address is not ours", qname: "1.1.244.10.in-addr.arpa.", qtype: dns.TypePTR, rcode: notOurs},
-		{name: "an address of others", qname: "1.2.0.192.in-addr.arpa.", qtype: dns.TypePTR, rcode: notOurs},
-		{name: "a name of others", qname: "www.example.com.", qtype: dns.TypeA, rcode: notOurs},
-		{name: "a name that only ends like ours", qname: "notcluster.local.", qtype: dns.TypeA, rcode: notOurs},
+		{name: "an endpoint without hostname by its address", qname: "1.1.244.10.in-addr.arpa.", qtype: dns.TypePTR, rcode: dns.RcodeNameError},
+		{name: "an address of others", qname: "1.2.0.192.in-addr.arpa.", qtype: dns.TypePTR, rcode: dns.RcodeNameError},
+		{name: "a name of others", qname: "www.example.com.", qtype: dns.TypeA, rcode: dns.RcodeNameError},
+		{name: "a name that only ends like ours", qname: "notcluster.local.", qtype: dns.TypeA, rcode: dns.RcodeNameError},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := zone().Answer(dns.Question{Name: c.qname, Qtype: c.qtype, Qclass: dns.ClassINET})
-			if c.rcode == notOurs {
-				if r.Ours {
-					t.Errorf("answered %v, want it left to others", r)
-				}
-				return
-			}
-			if !r.Ours || r.Rcode != c.rcode {
-				t.Errorf("ours %v, %s; want %s", r.Ours, dns.RcodeToString[r.Rcode], dns.RcodeToString[c.rcode])
+			r := zone().Answer(insecure, "cluster.local.", question(c.qname, c.qtype))
+			if r.Rcode != c.rcode {
+				t.Errorf("%s, want %s", dns.RcodeToString[r.Rcode], dns.RcodeToString[c.rcode])
 			}
 			if got := lines(r.Answer); !slices.Equal(got, c.want) {
 				t.Errorf("answer %q, want %q", got, c.want)
@@ -207,7 +208,7 @@ func TestNamesFollowTheirObjects(t *testing.T) {
 	z := zone()
 	expect := func(what, qname string, qtype uint16, want ...string) {
 		t.Helper()
-		if got := lines(z.Answer(dns.Question{Name: qname, Qtype: qtype, Qclass: dns.ClassINET}).Answer); !slices.Equal(got, want) {
+		if got := lines(z.Answer(insecure, "cluster.local.", question(qname, qtype)).Answer); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", what, got, want)
 		}
 	}

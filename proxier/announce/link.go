@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiffcluster/skiff/internal/dump"
 	"github.com/skiffcluster/skiff/internal/netns"
 	"github.com/skiffcluster/skiff/proxier/ipvs"
 	"github.com/skiffcluster/skiff/proxier/sysctl"
@@ -22,7 +23,7 @@ func uplink(addr netip.Addr) (netlink.Link, error) {
 	if addr.Is6() {
 		family = netlink.FAMILY_V6
 	}
-	list, err := netlink.AddrList(nil, family)
+	list, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -31,7 +32,7 @@ func uplink(addr netip.Addr) (netlink.Link, error) {
 			return netlink.LinkByIndex(a.LinkIndex)
 		}
 	}
-	routes, err := netlink.RouteList(nil, family)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
@@ -94,7 +95,7 @@ func (a *Announcer) releaseAll() error { return a.releaseIf(a.Pool.Contains) }
 
 func (a *Announcer) releaseIf(want func(netip.Addr) bool) error {
 	return netns.Do(a.NetNS, func() error {
-		list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		list, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 		if err != nil {
 			return fmt.Errorf("list addresses: %w", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiffcluster/skiff/internal/dump"
 	"github.com/skiffcluster/skiff/proxier/backend"
 	"github.com/skiffcluster/skiff/proxier/nft"
 )
@@ -40,7 +41,7 @@ func (b *Backend) ensureLink() error {
 
 // linkAddrs returns the addresses on our link.
 func (b *Backend) linkAddrs() (map[netip.Addr]bool, error) {
-	list, err := b.links.AddrList(b.link, unix.AF_UNSPEC)
+	list, err := dump.Whole(func() ([]netlink.Addr, error) { return b.links.AddrList(b.link, unix.AF_UNSPEC) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of %s: %w", LinkName, err)
 	}
@@ -110,7 +111,7 @@ func hostAddr(a netip.Addr) *netlink.Addr {
 
 // readLocal reads the node's addresses that serve node ports.
 func (b *Backend) readLocal() error {
-	links, err := b.links.LinkList()
+	links, err := dump.Whole(b.links.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
@@ -120,7 +121,7 @@ func (b *Backend) readLocal() error {
 			ours = l.Attrs().Index
 		}
 	}
-	list, err := b.links.AddrList(nil, unix.AF_UNSPEC)
+	list, err := dump.Whole(func() ([]netlink.Addr, error) { return b.links.AddrList(nil, unix.AF_UNSPEC) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}

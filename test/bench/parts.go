@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/skiffcluster/skiff/test/bench/load"
 )
 
 // partFigures are what each part of a cluster costs while nothing happens.
@@ -104,7 +106,7 @@ func oneMore(ctx context.Context, n int, add func(context.Context, *restclient.C
 	if err != nil {
 		return "", err
 	}
-	if err := accountReady(ctx, k); err != nil {
+	if err := load.AccountReady(ctx, k); err != nil {
 		return "", err
 	}
 	before, err := measureIdle(ctx, s, k)
@@ -163,7 +165,7 @@ func measureIdle(ctx context.Context, s *server, k kubernetes.Interface) (out id
 
 // addPlainDefinition adds one that knows no fields.
 func addPlainDefinition(ctx context.Context, cfg *restclient.Config, i int) error {
-	return createDefinition(ctx, cfg, definition(i))
+	return createDefinition(ctx, cfg, load.Definition(i))
 }
 
 func createDefinition(ctx context.Context, cfg *restclient.Config, crd *apiextensionsv1.CustomResourceDefinition) error {
@@ -186,7 +188,7 @@ func addDefinition(ctx context.Context, cfg *restclient.Config, i int) error {
 		}
 		return out
 	}
-	crd := definition(i)
+	crd := load.Definition(i)
 	version := &crd.Spec.Versions[0]
 	version.Schema.OpenAPIV3Schema.Properties = map[string]apiextensionsv1.JSONSchemaProps{"spec": object(object(field)), "status": object(field)}
 	version.Subresources = &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{}}

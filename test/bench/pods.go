@@ -21,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/skiffcluster/skiff/test/bench/load"
 )
 
 // podFigures are of real containers on this machine; they need root.
@@ -304,7 +306,7 @@ func (u *upCluster) memory() int {
 func (u *upCluster) cpu() time.Duration {
 	var sum time.Duration
 	for _, pid := range u.own() {
-		used, _ := processCPU(pid) // it may be gone
+		used, _ := load.ProcessCPU(pid) // it may be gone
 		sum += used
 	}
 	return sum

@@ -11,10 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/skiffcluster/skiff/test/bench/load"
 )
 
 // processFigures are of skiff as a process of its own.
@@ -110,35 +110,6 @@ func (s *server) memory() (string, error) {
 	return fmt.Sprintf("%d MB resident, %d anonymous", values["VmRSS"]/1024, values["RssAnon"]/1024), err
 }
 
-// status are the figures of /proc/PID/status, memory in kB.
-func (s *server) status() (map[string]int, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		return nil, err
-	}
-	values := map[string]int{}
-	for line := range strings.Lines(string(raw)) {
-		name, rest, _ := strings.Cut(line, ":")
-		values[name], _ = strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
-	}
-	return values, nil
-}
+func (s *server) status() (map[string]int, error) { return load.ProcessStatus(s.cmd.Process.Pid) }
 
-func (s *server) cpu() (time.Duration, error) { return processCPU(s.cmd.Process.Pid) }
-
-// processCPU is the processor time that a process has used.
-func processCPU(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	// After the name in parentheses, utime and stime are the 12th and 13th.
-	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-	user, err := strconv.Atoi(fields[11])
-	if err != nil {
-		return 0, err
-	}
-	system, err := strconv.Atoi(fields[12])
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on Linux
-	return time.Duration(user+system) * tick, err
-}
+func (s *server) cpu() (time.Duration, error) { return load.ProcessCPU(s.cmd.Process.Pid) }

@@ -6,14 +6,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 )
 
-// TestDelete removes the cluster with all that it did to the machine. The next
-// test that asks for it gets a new one.
+// TestDelete removes a cluster whose process was killed, with all that it did to
+// the machine. The next test that asks for it gets a new one.
 func TestDelete(t *testing.T) {
 	c := running(t)
 	k := &kubectl{c, "default"}
@@ -31,7 +32,8 @@ func TestDelete(t *testing.T) {
 	}
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	c.stop(t)
+	c.up.signal(t, syscall.SIGKILL)
+	c.up = nil
 	out, err := skiff("delete", "--profile", c.profile, "--data-dir", c.dir(), "--kubeconfig", c.kubeconfig()).CombinedOutput()
 	if err != nil {
 		t.Fatalf("skiff delete: %v\n%s", err, out)
@@ -75,6 +77,15 @@ func leftovers(t *testing.T, c *cluster, uids []string) []string {
 	for _, l := range links {
 		if name := l.Attrs().Name; !slices.Contains([]string{"lo", "uplink", "nowhere"}, name) {
 			out = append(out, "link "+name)
+		}
+	}
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if !a.IP.IsLoopback() && !a.IP.IsLinkLocalUnicast() && !slices.Contains([]string{nodeIP, nodeIP6}, a.IP.String()) {
+			out = append(out, "address "+a.String())
 		}
 	}
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)

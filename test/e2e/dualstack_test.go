@@ -13,7 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestDualStack has pods, nodes and services with addresses of both families.
+// TestDualStack has pods, nodes and services with addresses of both families, and
+// of IPv6 alone.
 func TestDualStack(t *testing.T) {
 	inside(t)
 	if !hasIPv6() {
@@ -22,6 +23,7 @@ func TestDualStack(t *testing.T) {
 	for _, tt := range []struct{ name, profile, pods, services, networks string }{
 		{"IPv4 first, on one network", "dual4", "10.80.0.0/16,fd00:80::/56", "10.81.0.0/16,fd00:81::/112", "1"},
 		{"IPv6 first, each node on a network of its own", "dual6", "fd00:90::/56,10.90.0.0/16", "fd00:91::/112,10.91.0.0/16", "2"},
+		{"IPv6 alone", "only6", "fd00:a0::/56", "fd00:a1::/112", "1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &cluster{profile: tt.profile}
@@ -30,9 +32,9 @@ func TestDualStack(t *testing.T) {
 			c.load(t)
 			k := newNamespace(t, c)
 			families := familiesOf(t, tt.pods)
-			t.Run("nodes have networks and addresses of both", func(t *testing.T) { dualNodes(t, k, families) })
+			t.Run("nodes have networks and addresses of each", func(t *testing.T) { dualNodes(t, k, families) })
 			pods := k.spread(t, "web")
-			t.Run("pods reach pods by both", func(t *testing.T) { dualPods(t, k, pods, families) })
+			t.Run("pods reach pods by each", func(t *testing.T) { dualPods(t, k, pods, families) })
 			t.Run("services have the families that they ask for", func(t *testing.T) { dualServices(t, k, pods, families) })
 			t.Run("the API server reaches services", func(t *testing.T) { proxied(t, k) })
 			contains(t, "the API from a pod", k.fails(t, "exec", pods[1].Name, "--", "wget", "https://kubernetes.default/version"), "certificate signed by unknown authority")
@@ -109,16 +111,17 @@ spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080
 `
 
 func dualServices(t *testing.T, k *kubectl, pods []corev1.Pod, families []bool) {
-	second := map[bool]string{false: "IPv4", true: "IPv6"}[families[1]]
-	for _, tt := range []struct {
+	type service struct {
 		name, policy, families string
 		want                   []bool
-	}{
-		{"single", "SingleStack", "", families[:1]},
-		{"other", "SingleStack", ", ipFamilies: [" + second + "]", families[1:]},
-		{"web", "PreferDualStack", "", families},
-		{"both", "RequireDualStack", "", families},
-	} {
+	}
+	services := []service{{"single", "SingleStack", "", families[:1]}, {"web", "PreferDualStack", "", families}}
+	if len(families) == 2 {
+		second := map[bool]string{false: "IPv4", true: "IPv6"}[families[1]]
+		services = append(services, service{"other", "SingleStack", ", ipFamilies: [" + second + "]", families[1:]},
+			service{"both", "RequireDualStack", "", families})
+	}
+	for _, tt := range services {
 		k.apply(t, strings.NewReplacer("NAME", tt.name, "POLICY", tt.policy, "FAMILIES", tt.families).Replace(dual))
 		s, err := k.client(t).CoreV1().Services(k.namespace).Get(context.Background(), tt.name, metav1.GetOptions{})
 		if err != nil {

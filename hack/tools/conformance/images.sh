@@ -5,8 +5,8 @@
 #
 # usage: images.sh DIRECTORY: e2e.test is there, images are left in images/
 set -euo pipefail
-cd "$(dirname "$0")"
 dir=$(cd "$1" && pwd)
+cd "$(dirname "$0")"
 work=$dir/images.work
 mkdir -p "$dir/images"
 
@@ -63,7 +63,7 @@ tools() {
 # /NAME:version, with the configuration's JSON.
 pack() {
 	local root=$1 name=$2 config=$3 ref layer out=$work/pack
-	for ref in $(grep -E "/$name:" <<<"$names"); do
+	for ref in $(grep -E "^registry\.k8s\.io/(.*/)?$name:" <<<"$names"); do
 		rm -rf "$out"
 		mkdir -p "$out"
 		tar -C "$root" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf "$out/layer.tar" .

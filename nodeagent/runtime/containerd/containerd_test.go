@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skiffcluster/skiff/internal/roomtest"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 	"github.com/skiffcluster/skiff/nodeagent/runtime/containerd"
 	"github.com/skiffcluster/skiff/nodeagent/runtime/runtimetest"
@@ -88,27 +89,7 @@ func (n *node) open(t testing.TB) (_ *containerd.Runtime, closeRuntime func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- rt.Run(ctx) }()
-	closed := false
-	closeRuntime = func() {
-		if closed {
-			return
-		}
-		closed = true
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("runtime: %v", err)
-		}
-	}
-	t.Cleanup(closeRuntime)
-	select {
-	case <-rt.Ready():
-	case <-time.After(30 * time.Second):
-		t.Fatal("runtime is not ready within 30 seconds")
-	}
-	return rt, closeRuntime
+	return rt, roomtest.Run(t, rt)
 }
 
 func TestConformance(t *testing.T) {

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/skiffcluster/skiff/test/bench/load"
+)
+
+// running is a control plane: processes with a directory of their own.
+type running struct {
+	dir   string
+	procs []*exec.Cmd
+	out   bytes.Buffer // what they say, for errors
+	ready time.Duration
+	rest  *restclient.Config
+}
+
+func newRunning() (*running, error) {
+	dir, err := os.MkdirTemp("", "skiff-beside-")
+	return &running{dir: dir}, err
+}
+
+func (r *running) exec(name string, args ...string) error {
+	cmd := exec.Command(filepath.Join("bin", name), args...)
+	cmd.Stdout, cmd.Stderr = &r.out, &r.out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	r.procs = append(r.procs, cmd)
+	return nil
+}
+
+func (r *running) stop() {
+	for i := len(r.procs) - 1; i >= 0; i-- {
+		_ = r.procs[i].Process.Signal(syscall.SIGTERM)
+		_ = r.procs[i].Wait()
+	}
+	_ = os.RemoveAll(r.dir)
+}
+
+// startSkiff runs `skiff server`.
+func startSkiff(ctx context.Context) (*running, error) {
+	r, err := newRunning()
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	if err := r.exec("skiff", "server", "--data-dir", filepath.Join(r.dir, "data"), "--bind-address", "127.0.0.1", "--secure-port", port); err != nil {
+		r.stop()
+		return nil, err
+	}
+	return r, r.waitReady(ctx, begin, func() (*restclient.Config, error) {
+		return clientcmd.BuildConfigFromFlags("", filepath.Join(r.dir, "data", "admin.conf"))
+	})
+}
+
+// startUpstream runs etcd, kube-apiserver and then the two that work through
+// it, with the flags that each cannot do without. The time is that of
+// kube-apiserver, whose etcd is ready already.
+func startUpstream(ctx context.Context) (*running, error) {
+	r, err := newRunning()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.upstream(ctx); err != nil {
+		r.stop()
+		return nil, fmt.Errorf("%w: %s", err, r.out.String())
+	}
+	return r, nil
+}
+
+func (r *running) upstream(ctx context.Context) error {
+	var ports [5]string
+	for i := range ports {
+		var err error
+		if ports[i], err = freePort(); err != nil {
+			return err
+		}
+	}
+	store, server := "http://127.0.0.1:"+ports[0], "https://127.0.0.1:"+ports[2]
+	keys, err := writeKeys(r.dir, server)
+	if err != nil {
+		return err
+	}
+	peer := "http://127.0.0.1:" + ports[1]
+	if err := r.exec("upstream/etcd", "--data-dir", filepath.Join(r.dir, "etcd"), "--listen-client-urls", store, "--advertise-client-urls", store,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer); err != nil {
+		return err
+	}
+	if err := answers(ctx, "127.0.0.1:"+ports[0]); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := r.exec("upstream/kube-apiserver", "--etcd-servers", store, "--bind-address", "127.0.0.1", "--secure-port", ports[2], "--cert-dir", r.dir,
+		"--client-ca-file", keys.ca, "--tls-cert-file", keys.cert, "--tls-private-key-file", keys.key, "--authorization-mode", "Node,RBAC",
+		"--service-account-issuer", server, "--service-account-key-file", keys.account, "--service-account-signing-key-file", keys.account,
+		"--service-cluster-ip-range", "10.96.0.0/16"); err != nil {
+		return err
+	}
+	if err := r.waitReady(ctx, begin, func() (*restclient.Config, error) { return clientcmd.BuildConfigFromFlags("", keys.kubeconfig) }); err != nil {
+		return err
+	}
+	return errors.Join(
+		r.exec("upstream/kube-controller-manager", "--kubeconfig", keys.kubeconfig, "--secure-port", ports[3], "--cert-dir", r.dir,
+			"--service-account-private-key-file", keys.account, "--root-ca-file", keys.ca, "--use-service-account-credentials"),
+		r.exec("upstream/kube-scheduler", "--kubeconfig", keys.kubeconfig, "--secure-port", ports[4], "--cert-dir", r.dir),
+	)
+}
+
+// waitReady takes the time from begin to the first good answer of /readyz.
+func (r *running) waitReady(ctx context.Context, begin time.Time, access func() (*restclient.Config, error)) error {
+	var last error
+	for ; time.Since(begin) < time.Minute; time.Sleep(time.Millisecond) {
+		cfg, err := access()
+		if err != nil {
+			last = err
+			continue
+		}
+		cfg.QPS = -1
+		cfg.ContentType, cfg.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
+		k, err := kubernetes.NewForConfig(cfg)
+		if err != nil {
+			return err
+		}
+		if _, last = k.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); last == nil {
+			r.ready, r.rest = time.Since(begin), cfg
+			return nil
+		}
+	}
+	return fmt.Errorf("not ready within a minute: %w", last)
+}
+
+// memory of all processes, in kB.
+func (r *running) memory() (resident, anonymous int, err error) {
+	for _, p := range r.procs {
+		status, err := load.ProcessStatus(p.Process.Pid)
+		if err != nil {
+			return 0, 0, err
+		}
+		resident += status["VmRSS"]
+		anonymous += status["RssAnon"]
+	}
+	return resident, anonymous, nil
+}
+
+// cpu is the processor time that all processes have used.
+func (r *running) cpu() time.Duration {
+	var sum time.Duration
+	for _, p := range r.procs {
+		used, err := load.ProcessCPU(p.Process.Pid)
+		if err != nil {
+			return 0 // it has ended, which requests to it tell
+		}
+		sum += used
+	}
+	return sum
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
+}
+
+func answers(ctx context.Context, address string) error {
+	var dialer net.Dialer
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err == nil {
+			return conn.Close()
+		}
+		if time.Since(begin) > 30*time.Second {
+			return err
+		}
+	}
+}
