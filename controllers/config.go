@@ -83,7 +83,7 @@ type Config struct {
 	NodeMonitorPeriod, NodeMonitorGracePeriod, NodeStartupGracePeriod time.Duration
 
 	// NodeEvictionRate is how many nodes a second are given the taint that
-	// evicts their pods, while their zone is healthy (default 0.1).
+	// evicts their pods, while their zone is healthy (default 0.1; negative: none).
 	// SecondaryNodeEvictionRate is used instead in a zone where more than
 	// UnhealthyZoneThreshold (default 0.55) of the nodes are silent (default
 	// 0.01), and nothing is evicted there when it has at most

@@ -23,7 +23,7 @@ names on it. 'skiff token create --print-join-command' on a master prints the
 command with its token. Once the node has joined, the token is needed no more.`,
 	}
 	var cfg cluster.AgentConfig
-	var dir, server, token, mode, pool, marks, taints string
+	var dir, server, token, marks, taints string
 	var simulated bool
 	f := c.Flags()
 	f.StringVar(&dir, "data-dir", "/var/lib/skiff-agent", "where images, pods' files and certificates are kept")
@@ -38,8 +38,9 @@ command with its token. Once the node has joined, the token is needed no more.`,
 	f.IntVar(&cfg.Node.MaxPods, "max-pods", 110, "most pods on the node")
 	f.StringVar(&cfg.Node.ContainerdAddress, "containerd", "", "address of a containerd to use; default: skiff runs its own")
 	f.StringVar(&cfg.Node.BinDir, "bin-dir", "", "where containerd and runc are (default: beside skiff)")
-	f.StringVar(&pool, "load-balancer-pool", "", "load-balancer addresses that nodes announce: networks and ranges, as the masters have it")
-	f.StringVar(&mode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
+	cniFlags(f, &cfg.Node.Config)
+	f.StringVar(&cfg.Node.Proxier.LoadBalancerPool, "load-balancer-pool", "", "load-balancer addresses that nodes announce: networks and ranges, as the masters have it")
+	proxyModeFlags(f, &cfg.Node.Proxier)
 	f.IntVar(&cfg.Node.Port, "port", 10250, "port of the agent's API; -1 for any free one")
 	f.IntVar(&cfg.Node.HealthPort, "healthz-port", 10248, "port of the agent's health; -1 for any free one, -2 for none")
 	f.BoolVar(&simulated, "simulated", false, "run pods in memory: neither root nor containerd is needed")
@@ -68,10 +69,7 @@ command with its token. Once the node has joined, the token is needed no more.`,
 			return fmt.Errorf("running containers needs root: run 'sudo skiff agent', or --simulated for pods in memory")
 		}
 		cfg.Node.Simulated = simulated
-		cfg.Node.Proxier = proxier.Config{
-			Mode: proxier.Mode(mode), HealthzBindAddress: proxier.DefaultHealthzBindAddress, MetricsBindAddress: proxier.DefaultMetricsBindAddress,
-			LoadBalancerPool: pool,
-		}
+		cfg.Node.Proxier.HealthzBindAddress, cfg.Node.Proxier.MetricsBindAddress = proxier.DefaultHealthzBindAddress, proxier.DefaultMetricsBindAddress
 		cfg.Progress = func(s cluster.Step) {
 			if s.Err == nil {
 				fmt.Fprintf(c.OutOrStdout(), " ✓ %-12s %6d ms\n", s.Name, s.Took.Milliseconds())

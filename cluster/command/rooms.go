@@ -50,9 +50,9 @@ which is the default, they wait while others lead and take over when those end.`
 	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "", "network of the pods")
 	f.StringVar(&cfg.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
 	f.BoolVar(&cfg.AllocateNodeCIDRs, "allocate-node-cidrs", false, "give nodes parts of --cluster-cidr")
-	f.IntVar(&cfg.NodeCIDRMaskSize, "node-cidr-mask-size", 24, "size of a node's part")
-	f.DurationVar(&cfg.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
-	f.DurationVar(&cfg.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
+	f.IntVar(&cfg.NodeCIDRMaskSize, "node-cidr-mask-size", 24, "size of a node's part of IPv4")
+	f.IntVar(&cfg.NodeCIDRMaskSizeIPv6, "node-cidr-mask-size-ipv6", 64, "size of a node's part of IPv6")
+	nodeLifecycleFlags(f, &cfg)
 	f.DurationVar(&cfg.LeaseDuration, "leader-elect-lease-duration", 0, "how long others wait for a silent leader (default 2s)")
 	f.DurationVar(&cfg.RenewDeadline, "leader-elect-renew-deadline", 0, "how long a leader goes on that can't renew (default 1.3s)")
 	f.DurationVar(&cfg.RetryPeriod, "leader-elect-retry-period", 0, "time between tries (default 100ms)")
@@ -121,13 +121,11 @@ func newScheduler() *cobra.Command {
 func newProxy() *cobra.Command {
 	c := &cobra.Command{Use: "proxy", Short: "Run the service proxy of one node", Args: cobra.NoArgs}
 	var cfg proxier.Config
-	var mode string
 	var cleanup bool
 	f := c.Flags()
 	client := clientFlags(f)
 	f.StringVar(&cfg.NodeName, "node-name", "", "the node (default: the host's name)")
-	f.StringVar(&mode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
-	f.StringVar(&cfg.IPVSScheduler, "ipvs-scheduler", "rr", "scheduler of IPVS: rr wrr lc wlc lblc lblcr dh sh mh sed nq fo ovf twos")
+	proxyModeFlags(f, &cfg)
 	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "", "network of the pods")
 	f.StringSliceVar(&cfg.NodePortAddresses, "nodeport-addresses", nil, "networks whose local addresses serve node ports (default: all)")
 	f.StringVar(&cfg.HealthzBindAddress, "healthz-bind-address", proxier.DefaultHealthzBindAddress, "serve /healthz here")
@@ -146,7 +144,6 @@ func newProxy() *cobra.Command {
 		if cfg.NodeName, err = nodeName(cfg.NodeName); err != nil {
 			return err
 		}
-		cfg.Mode = proxier.Mode(mode)
 		room, err := proxier.New(cfg)
 		if err != nil {
 			return usageError{err}

@@ -49,8 +49,7 @@ The administrator's kubeconfig is written below the data directory.`,
 	f.StringSliceVar(&cfg.APIServer.DisableAdmissionPlugins, "disable-admission-plugins", nil, "admission plugins to leave out")
 	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods, or one of each IP family separated by a comma")
 	f.StringVar(&cfg.Controllers.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
-	f.DurationVar(&cfg.Controllers.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
-	f.DurationVar(&cfg.Controllers.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
+	nodeLifecycleFlags(f, &cfg.Controllers)
 	f.StringSliceVar(&without, "without", nil, "rooms to leave out: controllers, scheduler")
 	master := masterFlags(f, &cfg)
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -30,7 +30,7 @@ type upOptions struct {
 	securePort, nodes, networks  int
 	masters                      int
 	masterArgs                   func() []string
-	runtime, proxyMode           string
+	runtime                      string
 	clusterCIDR, serviceCIDR     string
 	containerd, binDir           string
 	detach                       bool
@@ -38,6 +38,7 @@ type upOptions struct {
 	apiServer                    apiserver.Config
 	controllers                  controllers.Config
 	agent                        nodeagent.Config
+	proxier                      proxier.Config
 	identity                     func()
 	without                      []string
 }
@@ -74,16 +75,15 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.IntVar(&o.masters, "masters", 1, "number of masters; the first is in this process, each other one in its own, with a port and data of its own, and a host of its own where nodes have one")
 	o.masterArgs = func() []string { return serverFlags(f) }
 	f.IntVar(&o.networks, "node-networks", 1, "number of networks that these hosts are spread over")
-	f.DurationVar(&o.controllers.NodeMonitorPeriod, "node-monitor-period", 0, "time between looks at the nodes (default 5s)")
-	f.DurationVar(&o.controllers.NodeMonitorGracePeriod, "node-monitor-grace-period", 0, "how long a node may be silent (default 40s)")
+	nodeLifecycleFlags(f, &o.controllers)
 	f.DurationVar(&o.agent.LeasePeriod, "node-lease-renew-interval", 0, "time between signs of life of a node (default 10s)")
-	f.StringVar(&o.agent.CNIConfDir, "cni-conf-dir", "", "where CNI configurations are, such as /etc/cni/net.d: the first is used instead of the built-in pod network")
-	f.StringVar(&o.agent.CNIBinDir, "cni-bin-dir", "", "where CNI plugins are (default /opt/cni/bin)")
+	cniFlags(f, &o.agent)
 	f.StringVar(&o.runtime, "runtime", "containerd", "what runs containers: containerd or simulated")
-	f.StringVar(&o.proxyMode, "proxy-mode", "", "ipvs or nftables; default: ipvs where the kernel has it")
+	proxyModeFlags(f, &o.proxier)
 	f.StringVar(&o.controllers.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
 	f.StringVar(&o.clusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods, or one of each IP family separated by a comma")
 	f.StringVar(&o.serviceCIDR, "service-cluster-ip-range", "10.96.0.0/12", "network of the services, or one of each IP family separated by a comma: the first is a service's that asks for none")
+	f.StringVar(&o.apiServer.ServiceNodePortRange, "service-node-port-range", "30000-32767", "ports for services of type NodePort")
 	f.StringVar(&o.containerd, "containerd", "", "address of a containerd to use; default: skiff runs its own")
 	f.StringVar(&o.binDir, "bin-dir", "", "where containerd and runc are (default: beside skiff)")
 	f.StringSliceVar(&o.without, "without", nil, "rooms to leave out, for those who run their own: controllers, scheduler")
@@ -110,8 +110,8 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 		return bad("--masters %d: a cluster has at least one master", o.masters)
 	case o.runtime != "containerd" && o.runtime != "simulated":
 		return bad("--runtime %q: there are containerd and simulated", o.runtime)
-	case o.proxyMode != "" && o.proxyMode != string(proxier.ModeIPVS) && o.proxyMode != string(proxier.ModeNFTables):
-		return bad("--proxy-mode %q: there are ipvs and nftables", o.proxyMode)
+	case o.proxier.Mode != proxier.ModeAuto && o.proxier.Mode != proxier.ModeIPVS && o.proxier.Mode != proxier.ModeNFTables:
+		return bad("--proxy-mode %q: there are ipvs and nftables", o.proxier.Mode)
 	case o.networks < 1 || o.networks > o.nodes:
 		return bad("--node-networks %d: there is at least one, and at most one for each node", o.networks)
 	case o.runtime == "containerd" && o.nodes > 1 && o.containerd != "":
@@ -166,7 +166,7 @@ func (o *upOptions) node(p profile, i int) cluster.Node {
 	n.NodeName = fmt.Sprintf("%s-%d", p.name, i)
 	n.ContainerdAddress, n.BinDir = o.containerd, o.binDir
 	n.Host, n.Network = o.nodes > 1 || cluster.HasHosts(p.dir), i%o.networks
-	n.Proxier.Mode = proxier.Mode(o.proxyMode)
+	n.Proxier = o.proxier
 	n.DNSMetricsAddress = dns.DefaultMetricsBindAddress
 	n.Proxier.LoadBalancerPool = o.controllers.LoadBalancerPool
 	n.Proxier.HealthzBindAddress, n.Proxier.MetricsBindAddress = proxier.DefaultHealthzBindAddress, proxier.DefaultMetricsBindAddress

@@ -15,7 +15,8 @@ const (
 	zoneFull    zoneState = "FullDisruption"    // none is ready
 )
 
-// Rates are how fast nodes that fail are given up, in nodes per second.
+// Rates are how fast nodes that fail are given up, in nodes per second. Negative:
+// none are.
 type Rates struct {
 	// Normal is for zones that are well, and for those where all nodes fail
 	// while other zones do not.
@@ -180,7 +181,7 @@ type bucket struct {
 }
 
 func (b *bucket) refill(now time.Time) {
-	if passed := now.Sub(b.last).Seconds(); !b.last.IsZero() && passed > 0 {
+	if passed := now.Sub(b.last).Seconds(); !b.last.IsZero() && passed > 0 && b.rate > 0 {
 		b.tokens = min(1, b.tokens+passed*b.rate)
 	}
 	b.last = now
@@ -188,7 +189,7 @@ func (b *bucket) refill(now time.Time) {
 
 func (b *bucket) take(now time.Time) bool {
 	b.refill(now)
-	if b.tokens < 1 || b.rate == 0 {
+	if b.tokens < 1 || b.rate <= 0 {
 		return false
 	}
 	b.tokens--
@@ -198,7 +199,7 @@ func (b *bucket) take(now time.Time) bool {
 // wait is the time from the last take until the next token, zero when there will
 // be none.
 func (b *bucket) wait() time.Duration {
-	if b.rate == 0 {
+	if b.rate <= 0 {
 		return 0
 	}
 	// A millisecond more, so that rounding does not leave the token a hair short.
