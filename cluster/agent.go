@@ -61,10 +61,9 @@ type Agent struct {
 
 // membership is what a node remembers of its cluster, and of itself.
 type membership struct {
-	Servers    []string `json:"servers"`
-	Node       string   `json:"node"`
-	CgroupRoot string   `json:"cgroupRoot,omitempty"`
-	Containerd string   `json:"containerd,omitempty"` // its address, where it is not our own
+	Servers []string `json:"servers"`
+	Node    string   `json:"node"`
+	destruction
 	clusterAnswer
 }
 
@@ -167,7 +166,7 @@ func (a *Agent) fits(ctx context.Context, own kubernetes.Interface) error {
 
 func (a *Agent) remember(servers []string) error {
 	a.known.Servers, a.known.Node = servers, a.cfg.Node.NodeName
-	a.known.CgroupRoot, a.known.Containerd = a.cfg.Node.CgroupRoot, a.cfg.Node.ContainerdAddress
+	a.known.destruction = destructionOf(&a.cfg.Node.Config)
 	raw, err := json.MarshalIndent(a.known, "", "  ")
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/skiffcluster/skiff/dns"
-	"github.com/skiffcluster/skiff/nodeagent"
 	"github.com/skiffcluster/skiff/proxier"
 )
 
@@ -56,8 +55,7 @@ func RemoveAgent(ctx context.Context, dir string) error {
 		return fmt.Errorf("what is known of the cluster: %w", err)
 	}
 	if data := filepath.Join(dir, agentData); exists(data) { // one that is simulated has none
-		cfg := nodeagent.Config{NodeName: known.Node, DataDir: data, CgroupRoot: known.CgroupRoot, ContainerdAddress: known.Containerd, NodeIP: "127.0.0.1", REST: nowhere}
-		if err := errors.Join(nodeagent.Destroy(ctx, cfg), proxier.Cleanup(""), dns.Cleanup("")); err != nil {
+		if err := errors.Join(known.node(ctx, known.Node, data), proxier.Cleanup(""), dns.Cleanup("")); err != nil {
 			return err
 		}
 	}

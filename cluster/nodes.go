@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -118,6 +117,9 @@ func (c *Cluster) startNode(ctx context.Context, n Node) error {
 		}
 		cfg.ClusterDNS = []string{ip.String()}
 		cfg.ClusterCIDRs = prefixes(c.config.ClusterCIDR)
+		if err := destructionOf(&cfg).write(cfg.DataDir); err != nil {
+			return fmt.Errorf("node %s: %w", cfg.NodeName, err)
+		}
 	}
 	if err := c.agentCertificate(&cfg); err != nil {
 		return err
@@ -285,11 +287,4 @@ func dnsServiceThere(ctx context.Context, services typedcorev1.ServiceInterface)
 		return false, fmt.Errorf("service of the cluster's DNS: %w", err)
 	}
 	return err == nil, nil
-}
-
-// destroyNode ends all containers of a node whose agent does not run.
-func destroyNode(ctx context.Context, dir string) error {
-	return nodeagent.Destroy(ctx, nodeagent.Config{
-		NodeName: filepath.Base(dir), DataDir: dir, REST: nowhere,
-	})
 }

@@ -59,6 +59,6 @@ func setUpTokenCleaner(mgr ctrl.Manager, cfg Config) error {
 	return (&bootstrap.Cleaner{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
 }
 
-func setUpStorageMigrator(mgr ctrl.Manager, _ Config) error {
-	return (&storagemigration.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr)
+func setUpStorageMigrator(mgr ctrl.Manager, cfg Config) error {
+	return (&storagemigration.Reconciler{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
 }

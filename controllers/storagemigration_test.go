@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
@@ -11,7 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skiffcluster/skiff/controllers"
 )
 
 func newMigration(name, group, resource string) *storagemigrationv1.StorageVersionMigration {
@@ -57,7 +61,8 @@ func widgets() *unstructured.Unstructured {
 }
 
 func TestStorageIsMigrated(t *testing.T) {
-	c := start(t, "storage-version-migrator-controller")
+	clock := clocktesting.NewFakeClock(time.Now())
+	c := startWith(t, controllers.Config{Clock: clock, Controllers: []string{"storage-version-migrator-controller"}})
 
 	t.Run("custom resources are stored in the new version", func(t *testing.T) {
 		crd, made := widgets(), map[string]*unstructured.Unstructured{}
@@ -129,9 +134,16 @@ func TestStorageIsMigrated(t *testing.T) {
 		}
 	})
 
-	t.Run("a resource that there is not", func(t *testing.T) {
+	t.Run("a resource that there is not is waited for for a minute", func(t *testing.T) {
 		m := newMigration("nothing", "example.com", "nothings")
 		create(t, c, m)
+		eventually(t, func() string {
+			if get(t, c, m); !apimeta.IsStatusConditionTrue(m.Status.Conditions, string(storagemigrationv1.MigrationRunning)) {
+				return fmt.Sprintf("%+v", m.Status.Conditions)
+			}
+			return ""
+		})
+		clock.Step(time.Minute)
 		if end := ends(t, c, m); end.Type != "Failed" || end.Reason != "StorageVersionMigrationFailed" || end.Message != "resource does not exist in discovery" {
 			t.Errorf("%+v", end)
 		}

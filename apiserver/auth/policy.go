@@ -61,6 +61,7 @@ var nodeRules = []rbacv1.PolicyRule{
 	on("core", "endpoints", "get"),
 	on("discovery.k8s.io", "endpointslices", "get"),
 	on("certificates.k8s.io", "certificatesigningrequests", "create get list watch"),
+	on("certificates.k8s.io", "clustertrustbundles", read),
 	on("coordination.k8s.io", "leases", "create delete get patch update"),
 	on("storage.k8s.io", "volumeattachments", "get"),
 	on("storage.k8s.io", "csidrivers", read),

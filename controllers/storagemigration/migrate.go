@@ -22,7 +22,7 @@ const pageSize = 500
 func (r *Reconciler) migrate(ctx context.Context, m *storagemigrationv1.StorageVersionMigration) (verdict, error) {
 	gvk, err := r.Client.RESTMapper().KindFor(resourceOf(m))
 	if apimeta.IsNoMatchError(err) {
-		return verdict{"resource does not exist in discovery"}, nil
+		return verdict{}, errNotServed
 	} else if err != nil {
 		return verdict{}, fmt.Errorf("look up resource %s: %w", m.Spec.Resource.String(), err)
 	}

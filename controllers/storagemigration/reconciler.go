@@ -2,13 +2,16 @@ package storagemigration
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -26,9 +29,19 @@ const (
 	runnerManager   = "migration-runner-controller"
 )
 
+// A definition may be younger than the discovery that it is looked up in: a
+// resource that is not there is waited for, as long as upstream does.
+const (
+	appearTime  = time.Minute
+	appearPause = time.Second
+)
+
+var errNotServed = errors.New("resource does not exist in discovery")
+
 // Reconciler runs migrations.
 type Reconciler struct {
 	Client client.Client
+	Clock  clock.PassiveClock
 
 	live client.Reader // the server itself, not the cache
 }
@@ -96,6 +109,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	end, err := r.migrate(ctx, m)
+	if errors.Is(err, errNotServed) {
+		if r.Clock.Since(m.CreationTimestamp.Time) < appearTime {
+			return ctrl.Result{RequeueAfter: appearPause}, nil
+		}
+		end, err = verdict{errNotServed.Error()}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}

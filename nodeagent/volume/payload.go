@@ -130,10 +130,15 @@ func (v *Volumes) project(ctx context.Context, pod *corev1.Pod, s *corev1.Volume
 		if err != nil {
 			return nil, err
 		}
-		return files{s.ServiceAccountToken.Path: tokenFile(pod, token, mode)}, nil
+		return files{s.ServiceAccountToken.Path: privateFile(pod, []byte(token), mode)}, nil
 
 	case s.ClusterTrustBundle != nil:
-		return nil, errors.New("ClusterTrustBundle projection is not supported on this node")
+		certificates, err := v.trustAnchors(ctx, s.ClusterTrustBundle)
+		if err != nil {
+			return nil, err
+		}
+		return files{s.ClusterTrustBundle.Path: privateFile(pod, certificates, mode)}, nil
+
 	case s.PodCertificate != nil:
 		return nil, errors.New("PodCertificate projection is not supported on this node")
 	}
@@ -224,14 +229,14 @@ func downwardFiles(in environment.Input, items []corev1.DownwardAPIVolumeFile, m
 	return f, nil
 }
 
-// tokenFile keeps a token from others than the pod's user or group, where the
-// pod has one.
-func tokenFile(pod *corev1.Pod, token string, mode int32) file {
+// privateFile is kept from others than the pod's user or group, where the pod
+// has one.
+func privateFile(pod *corev1.Pod, data []byte, mode int32) file {
 	user := onlyUser(pod)
 	if user != nil || fsGroup(pod) != nil {
 		mode = 0o600 // which the group of the volume may read as well
 	}
-	return file{data: []byte(token), mode: mode, user: user}
+	return file{data: data, mode: mode, user: user}
 }
 
 // onlyUser is the user that all containers of a pod run as, nil if they differ

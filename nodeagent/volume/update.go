@@ -96,7 +96,7 @@ func (v *Volumes) refresh(ctx context.Context, uid types.UID) {
 			v.tell(ctx, p.pod, volume.Name, err)
 		}
 	}
-	v.plan(uid, earliest(next, v.tokens.next(uid)))
+	v.plan(uid, earliest(next, v.next(p.pod)))
 }
 
 func (v *Volumes) rewrite(ctx context.Context, pod *corev1.Pod, volume *corev1.Volume) error {
@@ -118,6 +118,12 @@ func (v *Volumes) tell(ctx context.Context, pod *corev1.Pod, name string, err er
 		}
 	}
 	klog.FromContext(ctx).V(1).Info("Volume keeps its old content", "Pod", klog.KObj(pod), "volume", name, "reason", err.Error())
+}
+
+// next is when a pod's content is to be looked at again though nobody says that
+// it has changed, zero for never.
+func (v *Volumes) next(pod *corev1.Pod) time.Time {
+	return earliest(v.tokens.next(pod.UID), v.nextBundles(pod))
 }
 
 // plan notes when a pod is to be looked at again, zero for never.

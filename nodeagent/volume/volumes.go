@@ -34,7 +34,7 @@ type Objects interface {
 type Config struct {
 	// DataDir is the agent's; pods are below DataDir/pods.
 	DataDir string
-	// REST reaches the API for tokens and claims.
+	// REST reaches the API for tokens, trust bundles and claims.
 	REST *rest.Config
 	// Client takes the place of REST, if it is there already.
 	Client kubernetes.Interface
@@ -168,7 +168,7 @@ func (v *Volumes) Prepare(ctx context.Context, pod *corev1.Pod) error {
 			p.ready[volume.Name] = true
 		}
 	}
-	v.plan(pod.UID, v.tokens.next(pod.UID))
+	v.plan(pod.UID, v.next(pod))
 	return errors.Join(failed...)
 }
 
