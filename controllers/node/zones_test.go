@@ -167,3 +167,16 @@ func TestAStoppedZoneGivesUpNothing(t *testing.T) {
 		t.Errorf("%v are given up when the zone is well again", got)
 	}
 }
+
+func TestANegativeRateGivesUpNothing(t *testing.T) {
+	none := usual
+	none.Normal = -1
+	z := newZones(none)
+	z.update(map[string]census{"a": {10, 1}}, at(0))
+	z.add("a", "n0")
+	for _, now := range []int{0, 1000} {
+		if got, wait := z.due(at(now), fails); len(got) != 0 || wait != 0 {
+			t.Errorf("after %d s: %v are given up, next in %v", now, got, wait)
+		}
+	}
+}

@@ -72,7 +72,8 @@ func containerStatus(in Input, c *corev1.Container, kind runtime.ContainerKind, 
 			started = known && answers.Started
 			ready = known && answers.Ready
 		}
-		s.Ready = kind != runtime.Ephemeral && ready
+		// An init container that runs has not done its work yet.
+		s.Ready = ready && (kind == runtime.Regular || podworker.IsSidecar(c))
 		s.AllocatedResources = c.Resources.Requests
 		s.Resources = c.Resources.DeepCopy()
 	case runtime.Exited:

@@ -119,6 +119,41 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+func TestInitContainersAreReadyOnceTheyHaveEndedWell(t *testing.T) {
+	sidecar := func(in *status.Input) { in.Pod.Spec.InitContainers[0].RestartPolicy = new(corev1.ContainerRestartPolicyAlways) }
+	for _, tt := range []struct {
+		name        string
+		state       runtime.State
+		code        int
+		change      func(*status.Input)
+		ready       bool
+		initialized string // message of the condition
+	}{
+		{"one that runs is not", runtime.Running, 0, nil, false, "containers with incomplete status: [init]"},
+		{"one that failed is not", runtime.Exited, 1, nil, false, "containers with incomplete status: [init]"},
+		{"one that ended well is", runtime.Exited, 0, nil, true, ""},
+		{"a sidecar is while it runs", runtime.Running, 0, sidecar, true, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			change := []func(*status.Input){container(tt.state, code(tt.code), func(c *runtime.Container) { c.Name, c.Kind = "init", runtime.Init }), func(in *status.Input) {
+				in.Pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
+			}}
+			if tt.change != nil {
+				change = append(change, tt.change)
+			}
+			got := status.Generate(input(change...))
+			if ready := got.InitContainerStatuses[0].Ready; ready != tt.ready {
+				t.Errorf("ready: %v", ready)
+			}
+			for _, c := range got.Conditions {
+				if c.Type == corev1.PodInitialized && c.Message != tt.initialized {
+					t.Errorf("%+v", c)
+				}
+			}
+		})
+	}
+}
+
 func TestPatch(t *testing.T) {
 	first := status.Generate(input())
 	second := status.Generate(input(container(runtime.Running)))
