@@ -58,6 +58,11 @@ type Config struct {
 	KubeletClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	// Changes to the default set of admission plugins, by upstream's names.
 	EnableAdmissionPlugins, DisableAdmissionPlugins []string
+	// AdmissionConfigFile is an AdmissionConfiguration; none when empty.
+	AdmissionConfigFile string
+	// NotReadySeconds and UnreachableSeconds are how long pods stay on a node
+	// that is not ready or does not answer, unless they say so; nil is 300.
+	NotReadySeconds, UnreachableSeconds *int64
 	// Paths are served beside the API to those who may by RBAC, as
 	// non-resource URLs.
 	Paths map[string]http.Handler

@@ -361,7 +361,8 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 		Objects: objects{s}, Client: s.client, Informers: s.informers, REST: c.LoopbackClientConfig,
 		Authorizer: c.Authorization.Authorizer, Services: resolver{objects{s}}, Dial: s.config.DialNode, Presence: s.presenceOf, Stop: s.closing.Done(),
 		Metrics: s.config.Listener != nil, // nobody reads them without
-		Enable:  s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins,
+		Enable:  s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins, File: s.config.AdmissionConfigFile, Version: Version,
+		NotReadySeconds: s.config.NotReadySeconds, UnreachableSeconds: s.config.UnreachableSeconds,
 	})
 	return c, err
 }

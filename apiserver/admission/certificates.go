@@ -100,3 +100,33 @@ func maySigner(ctx context.Context, a authorizer.UnconditionalAuthorizer, u user
 	}
 	return false
 }
+
+// trustBundleAttest lets only those say whom the cluster trusts for a signer who
+// may for the signer.
+type trustBundleAttest struct {
+	createOrUpdate
+	authorizer authorizer.UnconditionalAuthorizer
+}
+
+// Validate implements admission.ValidationInterface.
+func (t trustBundleAttest) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	bundle, ok := of[certificatesv1.ClusterTrustBundle](a, "clustertrustbundles")
+	if !ok || bundle.Spec.SignerName == "" {
+		return nil
+	}
+	if old, ok := a.GetOldObject().(*certificatesv1.ClusterTrustBundle); ok && onlyForGarbage(bundle, old) {
+		return nil
+	}
+	if !maySigner(ctx, t.authorizer, a.GetUserInfo(), "attest", bundle.Spec.SignerName) {
+		return admission.NewForbidden(a, fmt.Errorf("user not permitted to attest for signerName %q", bundle.Spec.SignerName))
+	}
+	return nil
+}
+
+// onlyForGarbage says whether an update changes only what the garbage collector
+// does: owners and finalizers.
+func onlyForGarbage(now, old *certificatesv1.ClusterTrustBundle) bool {
+	now = now.DeepCopy()
+	now.OwnerReferences, now.Finalizers, now.ManagedFields = old.OwnerReferences, old.Finalizers, old.ManagedFields
+	return apiequality.Semantic.DeepEqual(now, old)
+}

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
@@ -28,6 +30,7 @@ import (
 type Objects interface {
 	ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error)
 	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
+	Node(ctx context.Context, name string) (*corev1.Node, error)
 	PriorityClass(ctx context.Context, name string) (*schedulingv1.PriorityClass, error)
 	PriorityClasses(ctx context.Context) ([]schedulingv1.PriorityClass, error)
 	Namespace(ctx context.Context, name string) (*corev1.Namespace, error)
@@ -60,6 +63,16 @@ type Config struct {
 	// Enable and Disable change the default set, as --enable-admission-plugins
 	// and --disable-admission-plugins.
 	Enable, Disable []string
+	// File is an AdmissionConfiguration, as --admission-control-config-file
+	// names it; none when empty.
+	File string
+	// NotReadySeconds and UnreachableSeconds are DefaultTolerationSeconds'; nil
+	// is 300.
+	NotReadySeconds, UnreachableSeconds *int64
+	// Version of Kubernetes that the server is like, "v1.37.2".
+	Version string
+
+	configuration configuration // what File says
 }
 
 // plugin is one of the chain, by its upstream name.
@@ -69,29 +82,65 @@ type plugin struct {
 	off  bool // unless it is enabled
 }
 
-// plugins in the order in which they run, which is kube-apiserver's.
+// simple is a plugin that needs nothing.
+func simple(p admission.Interface) func(Config) (admission.Interface, error) {
+	return func(Config) (admission.Interface, error) { return p, nil }
+}
+
+// plugins in the order in which they run, which is kube-apiserver's. Those of a
+// feature that is off there by default (PodGroupProtection) do nothing there
+// either, as AlwaysAdmit does.
 var plugins = []plugin{
+	{name: "AlwaysAdmit", make: simple(admission.NewChainHandler()), off: true},
+	{name: "NamespaceAutoProvision", make: func(c Config) (admission.Interface, error) { return autoProvision{c.Objects, c.Client}, nil }, off: true},
 	{name: lifecycle.PluginName, make: newLifecycle},
+	{name: "NamespaceExists", make: func(c Config) (admission.Interface, error) { return namespaceExists{c.Objects}, nil }, off: true},
+	{name: "LimitPodHardAntiAffinityTopology", make: simple(antiAffinity{}), off: true},
 	{name: "LimitRanger", make: func(c Config) (admission.Interface, error) { return &limitRanger{c.Objects}, nil }},
 	{name: "ServiceAccount", make: func(c Config) (admission.Interface, error) { return &serviceAccount{c.Objects}, nil }},
 	{name: "NodeRestriction", make: func(c Config) (admission.Interface, error) { return &nodeRestriction{c.Objects}, nil }},
-	{name: "TaintNodesByCondition", make: func(Config) (admission.Interface, error) { return taintNodes{}, nil }},
+	{name: "TaintNodesByCondition", make: simple(taintNodes{})},
+	{name: "AlwaysPullImages", make: simple(alwaysPull{}), off: true},
+	{name: "ImagePolicyWebhook", make: newImagePolicy, off: true},
 	{name: "PodSecurity", make: newPodSecurity},
+	{name: "PodNodeSelector", make: newPodSelector, off: true},
 	{name: "Priority", make: func(c Config) (admission.Interface, error) { return &priority{c.Objects}, nil }},
-	{name: "DefaultTolerationSeconds", make: func(Config) (admission.Interface, error) { return tolerationSeconds{}, nil }},
+	{name: "DefaultTolerationSeconds", make: newTolerationSeconds},
+	{name: "PodTolerationRestriction", make: newPodTolerations, off: true},
+	{name: "EventRateLimit", make: newEventRate, off: true},
+	{name: "ExtendedResourceToleration", make: simple(extendedResources{}), off: true},
 	{name: "DefaultStorageClass", make: func(c Config) (admission.Interface, error) { return storageClass{c.Objects}, nil }},
-	{name: "StorageObjectInUseProtection", make: func(Config) (admission.Interface, error) { return inUse{}, nil }},
+	{name: "StorageObjectInUseProtection", make: simple(inUse{})},
+	{name: "PodGroupProtection", make: simple(admission.NewChainHandler()), off: true},
+	{name: "OwnerReferencesPermissionEnforcement", make: newOwnerReferences, off: true},
 	{name: "PersistentVolumeClaimResize", make: func(c Config) (admission.Interface, error) { return claimResize{c.Objects}, nil }},
 	{name: "RuntimeClass", make: func(c Config) (admission.Interface, error) { return runtimeClass{c.Objects}, nil }},
 	{name: "CertificateApproval", make: func(c Config) (admission.Interface, error) { return certificateApproval{c.Authorizer}, nil }},
 	{name: "CertificateSigning", make: func(c Config) (admission.Interface, error) { return certificateSigning{c.Authorizer}, nil }},
-	{name: "CertificateSubjectRestriction", make: func(Config) (admission.Interface, error) { return certificateSubject{}, nil }},
+	{name: "ClusterTrustBundleAttest", make: func(c Config) (admission.Interface, error) { return trustBundleAttest{authorizer: c.Authorizer}, nil }},
+	{name: "CertificateSubjectRestriction", make: simple(certificateSubject{})},
 	{name: "DefaultIngressClass", make: func(c Config) (admission.Interface, error) { return ingressClass{c.Objects}, nil }},
+	{name: "DenyServiceExternalIPs", make: simple(externalIPs{}), off: true},
+	{name: "PodTopologyLabels", make: func(c Config) (admission.Interface, error) { return podTopology{c.Objects}, nil }},
+	{name: "NodeDeclaredFeatureValidator", make: newNodeFeatures},
+	{name: "PodResizeValidator", make: func(c Config) (admission.Interface, error) { return podResize{c.Objects}, nil }},
 	{name: "MutatingAdmissionPolicy", make: newMutatingPolicy},
 	{name: "MutatingAdmissionWebhook", make: newMutatingWebhook},
 	{name: "ValidatingAdmissionPolicy", make: newValidatingPolicy},
 	{name: "ValidatingAdmissionWebhook", make: newValidatingWebhook},
 	{name: "ResourceQuota", make: newQuota},
+	{name: "AlwaysDeny", make: simple(alwaysDeny{}), off: true},
+}
+
+// Defaults are the plugins that run unless they are disabled.
+func Defaults() []string {
+	var names []string
+	for _, p := range plugins {
+		if !p.off {
+			names = append(names, p.name)
+		}
+	}
+	return names
 }
 
 // Names are the plugins that there are.
@@ -105,12 +154,12 @@ func Names() []string {
 
 // New gives the chain.
 func New(c Config) (admission.Interface, error) {
-	for _, list := range [][]string{c.Enable, c.Disable} {
-		for _, name := range list {
-			if !slices.Contains(Names(), name) {
-				return nil, fmt.Errorf("admission plugin %q is unknown; there are %v", name, Names())
-			}
-		}
+	if err := checkNames(c.Enable, c.Disable); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.configuration, err = readConfiguration(c.File); err != nil {
+		return nil, err
 	}
 	var chain []admission.Interface
 	for _, p := range plugins {
@@ -127,6 +176,36 @@ func New(c Config) (admission.Interface, error) {
 		chain = append(chain, h)
 	}
 	return admissionmetrics.WithStepMetrics(again{admission.NewChainHandler(chain...)}), nil
+}
+
+// checkNames says what is wrong with the flags, in kube-apiserver's words.
+func checkNames(enable, disable []string) error {
+	var errs []error
+	known := Names()
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{{"enable-admission-plugins", enable}, {"disable-admission-plugins", disable}} {
+		for _, name := range list.names {
+			if !slices.Contains(known, name) {
+				errs = append(errs, fmt.Errorf("%s plugin %q is unknown", list.flag, name))
+			}
+		}
+	}
+	if both := sets.List(sets.New(enable...).Intersection(sets.New(disable...))); len(both) > 0 {
+		errs = append(errs, fmt.Errorf("%v in enable-admission-plugins and disable-admission-plugins overlapped", both))
+	}
+	return utilerrors.NewAggregate(errs)
+}
+
+// alwaysDeny refuses every change.
+type alwaysDeny struct{}
+
+func (alwaysDeny) Handles(admission.Operation) bool { return true }
+
+// Validate implements admission.ValidationInterface.
+func (alwaysDeny) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	return admission.NewForbidden(a, errors.New("admission control is denying all modifications"))
 }
 
 // again runs the changing plugins a second time when one of them changed an

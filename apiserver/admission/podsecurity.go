@@ -39,7 +39,7 @@ func newPodSecurity(c Config) (admission.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := load.LoadFromData(nil)
+	config, err := load.LoadFromData(c.configuration["PodSecurity"])
 	if err != nil {
 		return nil, err
 	}

@@ -31,8 +31,12 @@ var notCounted = func() map[schema.GroupResource]struct{} {
 
 // newQuota keeps namespaces within their ResourceQuotas.
 func newQuota(c Config) (admission.Interface, error) {
+	limited, err := resourcequota.LoadConfiguration(c.configuration.reader("ResourceQuota"))
+	if err != nil {
+		return nil, err
+	}
 	build := func(c Config) (admission.Interface, error) {
-		p, err := resourcequota.NewResourceQuota(nil, evaluators)
+		p, err := resourcequota.NewResourceQuota(limited, evaluators)
 		if err != nil {
 			return nil, err
 		}

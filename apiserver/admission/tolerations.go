@@ -15,26 +15,30 @@ import (
 const defaultTolerationSeconds = 300
 
 // tolerationSeconds makes pods wait before they are evicted from a node.
-type tolerationSeconds struct{}
+type tolerationSeconds struct{ notReady, unreachable int64 }
+
+func newTolerationSeconds(c Config) (admission.Interface, error) {
+	return tolerationSeconds{ptr.Deref(c.NotReadySeconds, defaultTolerationSeconds), ptr.Deref(c.UnreachableSeconds, defaultTolerationSeconds)}, nil
+}
 
 func (tolerationSeconds) Handles(op admission.Operation) bool {
 	return op == admission.Create || op == admission.Update
 }
 
 // Admit implements admission.MutationInterface.
-func (tolerationSeconds) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+func (s tolerationSeconds) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	pod, ok := of[corev1.Pod](a, "pods")
 	if !ok {
 		return nil
 	}
-	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+	for i, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 		tolerated := slices.ContainsFunc(pod.Spec.Tolerations, func(t corev1.Toleration) bool {
 			return (t.Key == key || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "")
 		})
 		if !tolerated {
 			pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{
 				Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute,
-				TolerationSeconds: ptr.To(int64(defaultTolerationSeconds)),
+				TolerationSeconds: ptr.To([]int64{s.notReady, s.unreachable}[i]),
 			})
 		}
 	}

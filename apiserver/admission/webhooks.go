@@ -26,7 +26,7 @@ var reviews = []schema.GroupResource{
 // newMutatingWebhook calls webhooks that change objects.
 func newMutatingWebhook(c Config) (admission.Interface, error) {
 	build := func(c Config) (admission.Interface, error) {
-		p, err := mutating.NewMutatingWebhook(nil)
+		p, err := mutating.NewMutatingWebhook(c.configuration.reader("MutatingAdmissionWebhook"))
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +39,7 @@ func newMutatingWebhook(c Config) (admission.Interface, error) {
 // newValidatingWebhook calls webhooks that accept or refuse objects.
 func newValidatingWebhook(c Config) (admission.Interface, error) {
 	build := func(c Config) (admission.Interface, error) {
-		p, err := validating.NewValidatingAdmissionWebhook(nil)
+		p, err := validating.NewValidatingAdmissionWebhook(c.configuration.reader("ValidatingAdmissionWebhook"))
 		if err != nil {
 			return nil, err
 		}

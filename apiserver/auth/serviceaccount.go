@@ -362,6 +362,10 @@ func Review(ctx context.Context, tokens authenticator.Token, r *authenticationv1
 		Username: resp.User.GetName(), UID: resp.User.GetUID(), Groups: resp.User.GetGroups(),
 		Extra: map[string]authenticationv1.ExtraValue{},
 	}
+	// The user is in the groups that a request with this token would be in.
+	if !slices.Contains(st.User.Groups, user.AllAuthenticated) {
+		st.User.Groups = append(slices.Clone(st.User.Groups), user.AllAuthenticated)
+	}
 	for k, v := range resp.User.GetExtra() {
 		st.User.Extra[k] = v
 	}

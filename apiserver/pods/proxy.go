@@ -40,10 +40,13 @@ func Target(id string) (scheme, name, port string, ok bool) {
 	return "", "", "", false
 }
 
-// Forward passes a request on and the answer back.
+// Forward passes a request on and the answer back. A GET without a path is sent
+// to the same with a slash at its end, so that relative links work.
 func Forward(to *url.URL, path string, t http.RoundTripper, responder rest.Responder) http.Handler {
 	u := *to
-	u.Path = "/" + strings.TrimPrefix(path, "/")
+	if path != "" {
+		u.Path = "/" + strings.TrimPrefix(path, "/")
+	}
 	h := utilproxy.NewUpgradeAwareHandler(&u, t, true, false, utilproxy.NewErrorResponder(responder))
 	h.MaxBytesPerSec = 0
 	return h

@@ -9,6 +9,7 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/skiffcluster/skiff/apiserver"
+	"github.com/skiffcluster/skiff/apiserver/admission"
 	"github.com/skiffcluster/skiff/apiserver/auth"
 )
 
@@ -31,6 +32,17 @@ func identityFlags(f *pflag.FlagSet, c *apiserver.Config) func() {
 		c.Authentication.NoAnonymous = !*anonymous
 		c.Audit = audit
 	}
+}
+
+// admissionFlags are kube-apiserver's flags of admission, to be called as
+// identityFlags.
+func admissionFlags(f *pflag.FlagSet, c *apiserver.Config) func() {
+	f.StringSliceVar(&c.EnableAdmissionPlugins, "enable-admission-plugins", nil, "admission plugins beside the default ones ("+strings.Join(admission.Defaults(), ", ")+"); there are "+strings.Join(admission.Names(), ", "))
+	f.StringSliceVar(&c.DisableAdmissionPlugins, "disable-admission-plugins", nil, "default admission plugins to leave out")
+	f.StringVar(&c.AdmissionConfigFile, "admission-control-config-file", "", "AdmissionConfiguration: the configuration of admission plugins")
+	notReady := f.Int64("default-not-ready-toleration-seconds", 300, "how long pods stay on a node that is not ready, unless they say so")
+	unreachable := f.Int64("default-unreachable-toleration-seconds", 300, "how long pods stay on a node that does not answer, unless they say so")
+	return func() { c.NotReadySeconds, c.UnreachableSeconds = notReady, unreachable }
 }
 
 func tlsFlags(f *pflag.FlagSet, t *apiserver.TLS) {

@@ -6,12 +6,10 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
-	"github.com/skiffcluster/skiff/apiserver/admission"
 	"github.com/skiffcluster/skiff/cluster"
 )
 
@@ -44,9 +42,7 @@ The administrator's kubeconfig is written below the data directory.`,
 	f.DurationVar(&cfg.APIServer.EventTTL, "event-ttl", 0, "how long events are kept (default 1h)")
 	f.IntVar(&cfg.APIServer.MaxRequestsInFlight, "max-requests-inflight", 400, "reading requests served at a time")
 	f.IntVar(&cfg.APIServer.MaxMutatingInFlight, "max-mutating-requests-inflight", 200, "writing requests served at a time")
-	plugins := strings.Join(admission.Names(), ",")
-	f.StringSliceVar(&cfg.APIServer.EnableAdmissionPlugins, "enable-admission-plugins", nil, "admission plugins beside the default ones; there are "+plugins)
-	f.StringSliceVar(&cfg.APIServer.DisableAdmissionPlugins, "disable-admission-plugins", nil, "admission plugins to leave out")
+	admission := admissionFlags(f, &cfg.APIServer)
 	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods, or one of each IP family separated by a comma")
 	f.StringVar(&cfg.Controllers.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
 	nodeLifecycleFlags(f, &cfg.Controllers)
@@ -70,6 +66,7 @@ The administrator's kubeconfig is written below the data directory.`,
 			cfg.Without = append(cfg.Without, cluster.Room(r))
 		}
 		identity()
+		admission()
 		if err := master(); err != nil {
 			return err
 		}

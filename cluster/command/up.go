@@ -39,7 +39,7 @@ type upOptions struct {
 	controllers                  controllers.Config
 	agent                        nodeagent.Config
 	proxier                      proxier.Config
-	identity                     func()
+	identity, admission          func()
 	without                      []string
 }
 
@@ -88,6 +88,7 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.StringVar(&o.binDir, "bin-dir", "", "where containerd and runc are (default: beside skiff)")
 	f.StringSliceVar(&o.without, "without", nil, "rooms to leave out, for those who run their own: controllers, scheduler")
 	o.identity = identityFlags(f, &o.apiServer)
+	o.admission = admissionFlags(f, &o.apiServer)
 	platformFlags(f, &o.apiServer)
 	f.BoolVarP(&o.detach, "detach", "d", false, "run in the background and return when the cluster is ready")
 	return c
@@ -128,6 +129,7 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 		ClusterCIDR: o.clusterCIDR,
 	}
 	o.identity()
+	o.admission()
 	c.APIServer = o.apiServer
 	c.APIServer.ServiceClusterIPRange = o.serviceCIDR
 	if c.APIServer.AdvertiseAddress = o.advertise; o.advertise == nil {

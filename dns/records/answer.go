@@ -126,7 +126,10 @@ func (r reading) fillService(res *Result, q dns.Question, n name) bool {
 		return false
 	}
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		return n.kind == service && r.fillAlias(res, q, s.Spec.ExternalName)
+		if n.kind == service {
+			r.fillAlias(res, q, s.Spec.ExternalName)
+		}
+		return n.kind == service
 	}
 	var eps []endpoint
 	if headless(s) || n.kind == endpointK || r.IgnoreEmpty {
@@ -163,18 +166,17 @@ func (r reading) fillService(res *Result, q dns.Question, n name) bool {
 }
 
 // fillAlias answers for a service that is another name.
-func (r reading) fillAlias(res *Result, q dns.Question, target string) bool {
+func (r reading) fillAlias(res *Result, q dns.Question, target string) {
 	if a, err := netip.ParseAddr(target); err == nil {
 		// An address as the name: CoreDNS answers it as such.
 		res.Answer = r.address(q, a.Unmap())
-		return true
+		return
 	}
 	target = dns.Fqdn(target)
 	res.Answer = []dns.RR{&dns.CNAME{Hdr: r.header(q.Name, dns.TypeCNAME), Target: target}}
 	if q.Qtype != dns.TypeCNAME {
 		res.Follow = target
 	}
-	return true
 }
 
 func (r reading) serviceAddresses(q dns.Question, s *corev1.Service, eps []endpoint) []dns.RR {

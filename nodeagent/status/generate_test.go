@@ -120,7 +120,9 @@ func TestGenerate(t *testing.T) {
 }
 
 func TestInitContainersAreReadyOnceTheyHaveEndedWell(t *testing.T) {
-	sidecar := func(in *status.Input) { in.Pod.Spec.InitContainers[0].RestartPolicy = new(corev1.ContainerRestartPolicyAlways) }
+	sidecar := func(in *status.Input) {
+		in.Pod.Spec.InitContainers[0].RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+	}
 	for _, tt := range []struct {
 		name        string
 		state       runtime.State
