@@ -89,6 +89,14 @@ CHAOS_SEED ?= 1
 chaos: build ## Trouble three masters and three workers for CHAOS_TIME, in an order from CHAOS_SEED: no write may be lost (root).
 	$(GO) test -count=1 -v -timeout 24h ./test/chaos -chaos.time $(CHAOS_TIME) -chaos.seed $(CHAOS_SEED)
 
+# Regular expressions of tests' names: CONFORMANCE_FOCUS='sig-apps.*Deployment'.
+CONFORMANCE_FOCUS ?=
+CONFORMANCE_SKIP ?=
+CONFORMANCE_NODES ?= 2
+conformance: build ## Run Kubernetes' own conformance tests, or those of CONFORMANCE_FOCUS (root; compiles for 15 minutes the first time).
+	hack/conformance.sh build
+	CONFORMANCE_FOCUS='$(CONFORMANCE_FOCUS)' CONFORMANCE_SKIP='$(CONFORMANCE_SKIP)' hack/conformance.sh run --nodes $(CONFORMANCE_NODES)
+
 bench: build ## Measure: start, memory, throughput, latencies.
 	hack/bench.sh
 
@@ -108,4 +116,4 @@ verify: ## Check that generated files are up to date and go.mod is tidy.
 clean: ## Remove what was built.
 	rm -rf $(BIN)
 
-.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos bench bench-upstream fmt lint verify clean
+.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos conformance bench bench-upstream fmt lint verify clean

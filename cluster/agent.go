@@ -166,7 +166,7 @@ func (a *Agent) fits(ctx context.Context, own kubernetes.Interface) error {
 
 func (a *Agent) remember(servers []string) error {
 	a.known.Servers, a.known.Node = servers, a.cfg.Node.NodeName
-	a.known.destruction = destructionOf(&a.cfg.Node.Config)
+	a.known.destruction = destructionOf(&a.cfg.Node)
 	raw, err := json.MarshalIndent(a.known, "", "  ")
 	if err != nil {
 		return err

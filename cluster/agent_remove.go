@@ -7,9 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-
-	"github.com/skiffcluster/skiff/dns"
-	"github.com/skiffcluster/skiff/proxier"
 )
 
 // errAgentRuns is when a node's data directory is wanted that is in use.
@@ -55,7 +52,7 @@ func RemoveAgent(ctx context.Context, dir string) error {
 		return fmt.Errorf("what is known of the cluster: %w", err)
 	}
 	if data := filepath.Join(dir, agentData); exists(data) { // one that is simulated has none
-		if err := errors.Join(known.node(ctx, known.Node, data), proxier.Cleanup(""), dns.Cleanup("")); err != nil {
+		if err := known.node(ctx, known.Node, data); err != nil {
 			return err
 		}
 	}

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"github.com/skiffcluster/skiff/dns"
 	"github.com/skiffcluster/skiff/nodeagent"
+	"github.com/skiffcluster/skiff/proxier"
 )
 
 // destruction is what a node's agent was told that whoever takes away what
@@ -19,10 +21,11 @@ type destruction struct {
 	BinDir     string `json:"binDir,omitempty"`
 	CNIConfDir string `json:"cniConfDir,omitempty"`
 	CNIBinDir  string `json:"cniBinDir,omitempty"`
+	Pool       string `json:"loadBalancerPool,omitempty"`
 }
 
-func destructionOf(c *nodeagent.Config) destruction {
-	return destruction{c.CgroupRoot, c.ContainerdAddress, c.BinDir, c.CNIConfDir, c.CNIBinDir}
+func destructionOf(n *Node) destruction {
+	return destruction{n.CgroupRoot, n.ContainerdAddress, n.BinDir, n.CNIConfDir, n.CNIBinDir, n.Proxier.LoadBalancerPool}
 }
 
 // destructionFile is in the data directory of a node of this process.
@@ -39,15 +42,17 @@ func (d destruction) write(dir string) error {
 	return nil
 }
 
-// node destroys what is left of the node of a name, whose data is in dir.
+// node destroys what is left on this machine of the node of a name, whose data is
+// in dir: its containers, and what carries services and answers names.
 func (d destruction) node(ctx context.Context, name, dir string) error {
-	return nodeagent.Destroy(ctx, nodeagent.Config{
+	agent := nodeagent.Destroy(ctx, nodeagent.Config{
 		NodeName: name, DataDir: dir, NodeIP: "127.0.0.1", REST: nowhere,
 		CgroupRoot: d.CgroupRoot, ContainerdAddress: d.Containerd, BinDir: d.BinDir, CNIConfDir: d.CNIConfDir, CNIBinDir: d.CNIBinDir,
 	})
+	return errors.Join(agent, proxier.Cleanup("", d.Pool), dns.Cleanup(""))
 }
 
-// destroyNode ends all containers of a node whose agent does not run.
+// destroyNode takes away what outlives a node whose agent does not run.
 func destroyNode(ctx context.Context, dir string) error {
 	var told destruction
 	if err := readJSON(filepath.Join(dir, destructionFile), &told); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -117,7 +117,7 @@ func (c *Cluster) startNode(ctx context.Context, n Node) error {
 		}
 		cfg.ClusterDNS = []string{ip.String()}
 		cfg.ClusterCIDRs = prefixes(c.config.ClusterCIDR)
-		if err := destructionOf(&cfg).write(cfg.DataDir); err != nil {
+		if err := destructionOf(&n).write(cfg.DataDir); err != nil {
 			return fmt.Errorf("node %s: %w", cfg.NodeName, err)
 		}
 	}

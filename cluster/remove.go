@@ -9,9 +9,6 @@ import (
 	"path/filepath"
 
 	restclient "k8s.io/client-go/rest"
-
-	"github.com/skiffcluster/skiff/dns"
-	"github.com/skiffcluster/skiff/proxier"
 )
 
 // nowhere is the API server of a cluster that does not run.
@@ -32,11 +29,6 @@ func Remove(ctx context.Context, dir string) error {
 	}
 	for _, n := range nodes {
 		if err := destroyNode(ctx, filepath.Join(dir, "nodes", n.Name())); err != nil {
-			return err
-		}
-	}
-	if len(nodes) > 0 {
-		if err := errors.Join(proxier.Cleanup(""), dns.Cleanup("")); err != nil {
 			return err
 		}
 	}

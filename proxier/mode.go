@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/internal/addrpool"
+	"github.com/skiffcluster/skiff/proxier/announce"
 	"github.com/skiffcluster/skiff/proxier/backend"
 	"github.com/skiffcluster/skiff/proxier/ipvs"
 	"github.com/skiffcluster/skiff/proxier/nftables"
@@ -125,9 +127,17 @@ func (p *Proxier) event(ctx context.Context, kind, reason, action, note string) 
 }
 
 // Cleanup removes everything that a Proxier of any mode left in the network
-// namespace at path; empty is the process's own.
-func Cleanup(path string) error {
+// namespace at path; empty is the process's own. pool are the load-balancer
+// addresses that it may have announced, as Config has them.
+func Cleanup(path, pool string) error {
 	var errs []error
+	addresses, err := addrpool.Parse(pool)
+	if err == nil && len(addresses) > 0 {
+		err = (&announce.Announcer{NetNS: path, Pool: addresses}).Release()
+	}
+	if err != nil {
+		errs = append(errs, fmt.Errorf("give back load-balancer addresses: %w", err))
+	}
 	if err := ipvs.Cleanup(path); err != nil {
 		errs = append(errs, fmt.Errorf("remove rules of mode ipvs: %w", err))
 	}

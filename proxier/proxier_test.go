@@ -229,7 +229,7 @@ func servicesFollowTheAPI(t *testing.T, mode proxier.Mode) {
 	otherAddr := netip.AddrPortFrom(netip.MustParseAddr(other.Spec.ClusterIP), 80).String()
 	eventually(t, "a service made meanwhile", "10.0.0.1", func() string { return who(path, otherAddr) })
 	stop()
-	if err := proxier.Cleanup(path); err != nil {
+	if err := proxier.Cleanup(path, "192.0.2.0/24"); err != nil {
 		t.Fatal(err)
 	}
 	if got := who(path, otherAddr); got == "10.0.0.1" {

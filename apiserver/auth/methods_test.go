@@ -174,10 +174,10 @@ func TestBootstrapTokens(t *testing.T) {
 		want   string // groups; "" is a refusal
 		err    string
 	}{
-		{name: "a token", want: "system:bootstrappers"},
+		{name: "a token", want: "system:bootstrappers system:authenticated"},
 		{name: "with groups", change: func(s *corev1.Secret) {
 			s.Data["auth-extra-groups"] = []byte("system:bootstrappers:kubeadm:default-node-token")
-		}, want: "system:bootstrappers system:bootstrappers:kubeadm:default-node-token"},
+		}, want: "system:bootstrappers system:bootstrappers:kubeadm:default-node-token system:authenticated"},
 		{name: "with groups that it may not give", change: func(s *corev1.Secret) { s.Data["auth-extra-groups"] = []byte("system:masters") }, err: "bootstrap group \"system:masters\" is invalid"},
 		{name: "not for authentication", change: func(s *corev1.Secret) { delete(s.Data, "usage-bootstrap-authentication") }},
 		{name: "another secret", change: func(s *corev1.Secret) { s.Data["token-secret"] = []byte("fedcba9876543210") }},
@@ -186,7 +186,7 @@ func TestBootstrapTokens(t *testing.T) {
 		{name: "expired", change: func(s *corev1.Secret) { s.Data["expiration"] = []byte("2020-01-01T00:00:00Z") }},
 		{name: "not yet expired", change: func(s *corev1.Secret) {
 			s.Data["expiration"] = []byte(time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
-		}, want: "system:bootstrappers"},
+		}, want: "system:bootstrappers system:authenticated"},
 		{name: "an expiry that can't be read", change: func(s *corev1.Secret) { s.Data["expiration"] = []byte("tomorrow") }},
 		{name: "being deleted", change: func(s *corev1.Secret) { now := metav1.Now(); s.DeletionTimestamp = &now }},
 	} {

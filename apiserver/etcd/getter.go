@@ -88,8 +88,9 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 	if g.Share != nil {
 		back = sharing{back, g.Share}
 	}
+	events := &feed{Interface: back}
 	cached, err := cacher.NewCacherFromConfig(cacher.Config{
-		Storage: back, Versioner: v, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
+		Storage: events, Versioner: v, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
 		ResourcePrefix: resourcePrefix, KeyFunc: keyFunc, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs,
 		IndexerFuncs: triggers, Indexers: indexers, Codec: c.Codec, Clock: together{},
 	})
@@ -103,5 +104,5 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 		_ = cached.Wait(ctx) // it is filled later
 	}
 	front := cacher.NewCacheDelegator(cached, back)
-	return resuming{front}, sync.OnceFunc(func() { front.Stop(); cached.Stop(); raw.Close() }), nil
+	return resuming{front}, sync.OnceFunc(func() { front.Stop(); events.end(); cached.Stop(); raw.Close() }), nil
 }

@@ -136,7 +136,7 @@ func newProxy() *cobra.Command {
 	f.BoolVar(&cleanup, "cleanup", false, "remove the rules of earlier runs from the kernel and end")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		if cleanup {
-			return proxier.Cleanup("")
+			return proxier.Cleanup("", cfg.LoadBalancerPool)
 		}
 		if cfg.REST, err = client(); err != nil {
 			return err

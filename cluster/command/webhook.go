@@ -82,6 +82,7 @@ func (a *applied) apply(ctx context.Context, out io.Writer, config *restclient.C
 	if err != nil {
 		return err
 	}
+	applier.Replaced = changed
 	if err := applier.Apply(ctx, objs); err != nil {
 		return err
 	}

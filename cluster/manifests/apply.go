@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,11 @@ func Order(objs []*unstructured.Unstructured) []*unstructured.Unstructured {
 
 // Applier applies objects as one of the managers of their fields.
 type Applier struct {
+	// Replaced are objects, "Kind name", that become what is given here, but for
+	// labels and annotations: no field that another manager has set stays. A
+	// webhook's url and service exclude each other.
+	Replaced []string
+
 	client  dynamic.Interface
 	served  discovery.DiscoveryInterface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
@@ -68,7 +74,7 @@ func NewApplier(config *restclient.Config, manager string) (*Applier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client for manifests: %w", err)
 	}
-	return &Applier{client, d, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d)), manager}, nil
+	return &Applier{nil, client, d, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d)), manager}, nil
 }
 
 // Apply writes the objects in their order by server-side apply and waits until
@@ -103,15 +109,54 @@ func (a *Applier) apply(ctx context.Context, o *unstructured.Unstructured) error
 	o.SetManagedFields(nil)
 	o.SetResourceVersion("")
 	for begin := time.Now(); ; {
-		_, err := in.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: a.manager, Force: true})
+		err := a.write(ctx, in, o)
 		if err == nil {
 			return nil
 		}
-		if !awaitsAccount(o, err) || time.Since(begin) > accountTimeout || ctx.Err() != nil {
+		if !awaitsAccount(o, err) && !apierrors.IsConflict(err) || time.Since(begin) > accountTimeout || ctx.Err() != nil {
 			return fmt.Errorf("apply %s: %w", name(o), err)
 		}
 		time.Sleep(pause)
 	}
+}
+
+// write applies an object, or replaces the one that there is.
+func (a *Applier) write(ctx context.Context, in dynamic.ResourceInterface, o *unstructured.Unstructured) error {
+	if slices.Contains(a.Replaced, name(o)) {
+		live, err := in.Get(ctx, o.GetName(), metav1.GetOptions{})
+		if err == nil {
+			_, err = in.Update(ctx, replacement(o, live), metav1.UpdateOptions{FieldManager: a.manager})
+			return err
+		}
+		if !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	_, err := in.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: a.manager, Force: true})
+	return err
+}
+
+// replacement is o in the place of live, with the labels and annotations of both.
+func replacement(o, live *unstructured.Unstructured) *unstructured.Unstructured {
+	out := o.DeepCopy()
+	for _, m := range []struct {
+		get func(*unstructured.Unstructured) map[string]string
+		set func(*unstructured.Unstructured, map[string]string)
+	}{
+		{(*unstructured.Unstructured).GetLabels, (*unstructured.Unstructured).SetLabels},
+		{(*unstructured.Unstructured).GetAnnotations, (*unstructured.Unstructured).SetAnnotations},
+	} {
+		both := map[string]string{}
+		maps.Copy(both, m.get(live))
+		maps.Copy(both, m.get(o))
+		if len(both) > 0 {
+			m.set(out, both)
+		}
+	}
+	out.SetResourceVersion(live.GetResourceVersion())
+	out.SetFinalizers(live.GetFinalizers())
+	out.SetOwnerReferences(live.GetOwnerReferences())
+	return out
 }
 
 // accountTimeout is how long the default service account of a new namespace

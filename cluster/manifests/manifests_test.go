@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -123,6 +124,53 @@ func TestApplyFindsAnOrderInWhichAllCanBeWritten(t *testing.T) {
 	}
 	if err := a.Apply(t.Context(), unknown); err == nil || !strings.Contains(err.Error(), `apply Unknown a: no matches for kind "Unknown" in version "example.com/v1"`) {
 		t.Errorf("a kind that nobody defines: got %v", err)
+	}
+}
+
+// TestAReplacedWebhookKeepsNoOtherServer has a webhook that a tool such as helm
+// has installed asked elsewhere, and back: a url and a service exclude each
+// other.
+func TestAReplacedWebhookKeepsNoOtherServer(t *testing.T) {
+	t.Parallel()
+	ctx, c := t.Context(), clustertest.APIServer(t)
+	parse := func(config string) []*unstructured.Unstructured {
+		objs, err := manifests.Parse([]byte(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: hook, labels: {app: hook}}
+webhooks: [{name: hook.example.com, admissionReviewVersions: [v1], sideEffects: None, clientConfig: ` + config + `}]`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return objs
+	}
+	const service, url = "{service: {namespace: a, name: b, path: /c}}", "{url: 'https://127.0.0.1:9443/c'}"
+	helm := parse(service)[0]
+	helm.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "hook"})
+	if err := c.Client().Create(ctx, helm, client.FieldOwner("helm")); err != nil {
+		t.Fatal(err)
+	}
+	for _, config := range []string{url, service, url} {
+		a, err := manifests.NewApplier(c.RESTConfig(), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		objs := parse(config)
+		a.Replaced = []string{"ValidatingWebhookConfiguration hook"}
+		if err := a.Apply(ctx, objs); err != nil {
+			t.Fatal(err)
+		}
+		got := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+		if err := c.Client().Get(ctx, client.ObjectKey{Name: "hook"}, got); err != nil {
+			t.Fatal(err)
+		}
+		is := got.Webhooks[0].ClientConfig
+		if (is.URL != nil) != (config == url) || (is.Service != nil) != (config == service) {
+			t.Errorf("%s: got %+v", config, is)
+		}
+		if got.Annotations["meta.helm.sh/release-name"] != "hook" || got.Labels["app"] != "hook" {
+			t.Errorf("%s: metadata %v", config, got.ObjectMeta)
+		}
 	}
 }
 

@@ -46,6 +46,8 @@ func TestPluginsAnswer(t *testing.T) {
 		{"a zone in a file", "zone.test {\n file " + file + "\n}", "www.zone.test.", "192.0.2.80"},
 		{"a Corefile in parts", ". {\n import " + snippet + "\n}", "imported.test.", "192.0.2.7"},
 		{"a view by the client", ". {\n view local {\n expr incidr(client_ip(), '127.0.0.0/8')\n }\n hosts {\n 192.0.2.5 view.test\n }\n}\n. {\n hosts {\n 192.0.2.6 view.test\n }\n}", "view.test.", "192.0.2.5"},
+		{"a view by the pod that asks", ". {\n metadata\n view inside {\n expr metadata('kubernetes/client-namespace') == 'default' && metadata('kubernetes/service') == 'special'\n }\n template IN A {\n answer \"{{ .Name }} 60 IN A 192.0.2.5\"\n }\n " + k8s + "}\n. {\n " + k8s + "}", "special.default.svc.cluster.local.", "192.0.2.5"},
+		{"a view of others", ". {\n metadata\n view inside {\n expr metadata('kubernetes/client-namespace') == 'other'\n }\n template IN A {\n answer \"{{ .Name }} 60 IN A 192.0.2.5\"\n }\n " + k8s + "}\n. {\n " + k8s + "}", "web.default.svc.cluster.local.", "10.96.0.1"},
 		{"a verified pod", ". {\n " + k8s + "}", "127-0-0-1.default.pod.cluster.local.", "127.0.0.1"},
 		{"an address that no pod has", ". {\n " + k8s + "}", "127-0-0-2.default.pod.cluster.local.", "NXDOMAIN"},
 		{"the pod's own search path", ". {\n autopath @kubernetes\n " + k8s + " forward . " + up.addr + "\n}", "www.github.test.default.svc.cluster.local.", "www.github.test.example.com. 192.0.2.1"},

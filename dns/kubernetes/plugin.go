@@ -2,13 +2,10 @@ package kubernetes
 
 import (
 	"context"
-	"net/netip"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/plugin/autopath"
 	"github.com/coredns/coredns/plugin/cache"
-	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 	"github.com/coredns/coredns/plugin/pkg/fall"
 	"github.com/coredns/coredns/plugin/pkg/upstream"
 	"github.com/coredns/coredns/request"
@@ -43,9 +40,8 @@ type Plugin struct {
 }
 
 var (
-	_ plugin.Handler      = (*Plugin)(nil)
-	_ autopath.AutoPather = (*Plugin)(nil)
-	_ cache.ZoneBypasser  = (*Plugin)(nil)
+	_ plugin.Handler     = (*Plugin)(nil)
+	_ cache.ZoneBypasser = (*Plugin)(nil)
 )
 
 // Name implements plugin.Handler.
@@ -124,22 +120,4 @@ func follow(ctx context.Context, state request.Request, reply *dns.Msg, name str
 	if len(next.Answer) == 0 {
 		reply.Ns = next.Ns
 	}
-}
-
-// AutoPath implements autopath.AutoPather: it returns the search path of the
-// pod that asks, nil when it is unknown.
-func (p *Plugin) AutoPath(state request.Request) []string {
-	zone := plugin.Zones(p.zones).Matches(state.Name())
-	a, err := netip.ParseAddr(state.IP())
-	if zone == "" || err != nil || !p.pods || !p.source.Synced() || !p.source.PodsSynced() {
-		return nil
-	}
-	pod := p.source.Zone.Pod(a)
-	if pod == nil {
-		return nil
-	}
-	svc := dnsutil.Join("svc", zone)
-	path := []string{dnsutil.Join(pod.Namespace, svc), svc, zone}
-	path = append(path, p.source.Search()...)
-	return append(path, "") // the name as it is: autopath wants it last
 }

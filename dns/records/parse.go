@@ -33,6 +33,21 @@ type name struct {
 	addr                         netip.Addr // of a pod
 }
 
+// Parts returns what a name in the view's domain is about, by CoreDNS's names
+// of its metadata: kind, namespace, service, endpoint, port-name, protocol.
+func (v *View) Parts(qname string) map[string]string {
+	n := parse(dns.CanonicalName(qname), v.Domain)
+	out := map[string]string{"kind": "svc", "namespace": n.namespace, "service": n.service, "endpoint": n.endpoint, "port-name": n.port, "protocol": n.protocol}
+	switch n.kind {
+	case service, endpointK, protocol, port, namespace:
+	case pod:
+		out["kind"] = "pod"
+	default:
+		return nil
+	}
+	return out
+}
+
 // parse reads a canonical name in the zone.
 func parse(qname, zone string) name {
 	if qname == zone {

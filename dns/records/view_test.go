@@ -3,6 +3,7 @@ package records_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,5 +117,26 @@ func TestPodsAreFoundByAddress(t *testing.T) {
 	z.DeletePod(pod("b", "fd01::1"))
 	if p := z.Pod(v6); p != nil {
 		t.Errorf("%v is deleted, want none", p)
+	}
+}
+
+func TestNamesHaveParts(t *testing.T) {
+	v := &records.View{Domain: "cluster.local."}
+	for _, c := range []struct{ name, qname, want string }{
+		{"a service", "Web.default.svc.cluster.local.", "svc default web    "},
+		{"an endpoint", "db-0.db.default.svc.cluster.local.", "svc default db db-0   "},
+		{"a port", "_http._tcp.web.default.svc.cluster.local.", "svc default web  http tcp"},
+		{"a pod", "10-244-0-1.default.pod.cluster.local.", "pod default 10-244-0-1   "},
+		{"a namespace", "default.svc.cluster.local.", "svc default    "},
+		{"the domain itself", "cluster.local.", ""},
+		{"a name that means nothing", "x.y.cluster.local.", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := v.Parts(c.qname)
+			got := strings.Join([]string{p["kind"], p["namespace"], p["service"], p["endpoint"], p["port-name"], p["protocol"]}, " ")
+			if strings.TrimSpace(got) != strings.TrimSpace(c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
 	}
 }

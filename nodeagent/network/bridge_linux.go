@@ -121,12 +121,15 @@ func (b *Bridge) SetCIDRs(_ context.Context, cidrs []netip.Prefix) error {
 
 // defaultMTU is that of the link with the default route, else Ethernet's.
 func (b *Bridge) defaultMTU() int {
-	routes, err := dump.Whole(func() ([]netlink.Route, error) { return b.nl.RouteList(nil, netlink.FAMILY_V4) })
-	if err != nil {
-		return 1500
-	}
-	for _, r := range routes {
-		if r.Dst == nil || r.Dst.IP.IsUnspecified() {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := dump.Whole(func() ([]netlink.Route, error) { return b.nl.RouteList(nil, family) })
+		if err != nil {
+			return 1500
+		}
+		for _, r := range routes {
+			if r.Dst != nil && !r.Dst.IP.IsUnspecified() || r.Type != unix.RTN_UNICAST {
+				continue
+			}
 			if link, err := b.nl.LinkByIndex(r.LinkIndex); err == nil {
 				return link.Attrs().MTU
 			}

@@ -311,3 +311,56 @@ func TestBridgeKeepsItsHardwareAddress(t *testing.T) {
 		check("when pods have gone")
 	})
 }
+
+func TestPodsLinksHaveTheMTUOfTheWayOut(t *testing.T) {
+	for _, tt := range []struct{ name, address, gateway, pods string }{
+		{"by IPv4", "192.0.2.7/24", "192.0.2.1", "10.68.0.0/24"},
+		{"by IPv6 alone", "2001:db8::7/64", "2001:db8::1", "fd00:68::/64"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inNamespace(t, func(t *testing.T) {
+				attrs := netlink.NewLinkAttrs()
+				attrs.Name, attrs.MTU = "out0", 1400
+				out := &netlink.Veth{LinkAttrs: attrs, PeerName: "out1"}
+				address, err := netlink.ParseAddr(tt.address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, do := range []func() error{
+					func() error { return netlink.LinkAdd(out) },
+					func() error { return netlink.LinkSetUp(out) },
+					func() error { return netlink.AddrAdd(out, address) },
+					func() error {
+						return netlink.RouteAdd(&netlink.Route{LinkIndex: out.Index, Gw: net.ParseIP(tt.gateway)})
+					},
+				} {
+					if err := do(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b, err := network.NewBridge(network.BridgeConfig{Dir: t.TempDir(), Name: "mtu0"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer b.Close()
+				if err := b.SetCIDRs(t.Context(), []netip.Prefix{netip.MustParsePrefix(tt.pods)}); err != nil {
+					t.Fatal(err)
+				}
+				pod := netnstest.New(t)
+				if _, err := b.Attach(t.Context(), network.Pod{ID: "one", NetNS: pod}); err != nil {
+					t.Fatal(err)
+				}
+				err = netns.Do(pod, func() error {
+					link, err := netlink.LinkByName("eth0")
+					if err == nil && link.Attrs().MTU != 1400 {
+						err = fmt.Errorf("the pod's link has an MTU of %d", link.Attrs().MTU)
+					}
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}

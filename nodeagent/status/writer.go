@@ -16,10 +16,11 @@ import (
 const (
 	firstRetry = 100 * time.Millisecond
 	maxRetry   = 10 * time.Second
-	// atOnce is how many requests a node has in flight. In a burst of pods the
-	// others wait and then write what is true by then, often Running at once:
-	// half as many requests, and all pods are done earlier.
-	atOnce = 4
+	// atOnce is how many requests a node has in flight, one as a kubelet. In a
+	// burst of pods the others wait and then write what is true by then, often
+	// Running at once: half as many requests as with four in flight, and all pods
+	// are done earlier.
+	atOnce = 1
 )
 
 // Writer writes the status of pods: at most one request for each pod at a time,

@@ -43,7 +43,7 @@ type Announcer struct {
 
 // Run holds addresses until ctx ends; then it gives all of them away.
 func (a *Announcer) Run(ctx context.Context) {
-	if err := a.releaseAll(); err != nil { // what an earlier process left
+	if err := a.Release(); err != nil { // what an earlier process left
 		klog.FromContext(ctx).Error(err, "Load-balancer addresses of an earlier process stay")
 	}
 	a.mu.Lock()

@@ -90,8 +90,8 @@ func (a *Announcer) release(addr netip.Addr) error {
 	return a.releaseIf(func(found netip.Addr) bool { return found == addr })
 }
 
-// releaseAll takes every address of the pool away.
-func (a *Announcer) releaseAll() error { return a.releaseIf(a.Pool.Contains) }
+// Release takes every address of the pool away, while Run does not run.
+func (a *Announcer) Release() error { return a.releaseIf(a.Pool.Contains) }
 
 func (a *Announcer) releaseIf(want func(netip.Addr) bool) error {
 	return netns.Do(a.NetNS, func() error {

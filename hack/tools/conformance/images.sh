@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 work=$dir/images.work
 mkdir -p "$dir/images"
 
-want=$(cat images.sh go.sum | cksum)
+want=$(cat images.sh go.sum sampleapiserver/go.sum | cksum)
 stamp=$dir/images/.built
 [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && exit 0
 
@@ -62,7 +62,7 @@ tools() {
 # pack ROOT NAME CONFIG: ROOT as the image of the suite's list that ends in
 # /NAME:version, with the configuration's JSON.
 pack() {
-	local root=$1 name=$2 config=$3 ref layer out=$work/pack
+	local root=$1 name=$2 config=$3 ref layer archive out=$work/pack
 	for ref in $(grep -E "^registry\.k8s\.io/(.*/)?$name:" <<<"$names"); do
 		rm -rf "$out"
 		mkdir -p "$out"
@@ -71,7 +71,9 @@ pack() {
 		printf '{"architecture":"%s","os":"linux","config":%s,"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"comment":"%s"}]}' \
 			"$arch" "$config" "$layer" "$ref" >"$out/config.json"
 		printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$ref" >"$out/manifest.json"
-		tar -C "$out" -cf "$dir/images/${name//\//-}-${ref##*:}.tar" manifest.json config.json layer.tar
+		archive=$dir/images/${name//\//-}-${ref##*:}.tar
+		tar -C "$out" -cf "$archive.new" manifest.json config.json layer.tar
+		mv "$archive.new" "$archive"
 		echo "$ref"
 	done
 }
@@ -80,7 +82,7 @@ path='"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What the image's Dockerfile adds to agnhost, for tests that call these.
 root=$work/agnhost
-packages "$root" busybox-static bash curl bind9-dnsutils netcat-openbsd iproute2 iperf socat util-linux
+packages "$root" busybox-static bash curl bind9-dnsutils netcat-openbsd iproute2 iperf libc-bin socat util-linux
 # busybox's shell would run its own nc.
 ln -sf nc.openbsd "$root/bin/nc"
 ln -sf bash "$root/bin/sh"
@@ -115,6 +117,18 @@ mkdir -p "$root/usr/local/bin"
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$root/usr/local/bin/nnp" k8s.io/kubernetes/test/images/nonewprivs
 chmod +s "$root/usr/local/bin/nnp"
 pack "$root" nonewprivs '{"Cmd":["nnp"],"WorkingDir":"/",'"$path"'}'
+
+# etcd's version is skiff's.
+root=$work/etcd
+tools "$root"
+mkdir -p "$root/usr/local/bin" "$root/var/lib/etcd"
+(cd ../../.. && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$root/usr/local/bin/etcd" go.etcd.io/etcd/server/v3)
+pack "$root" etcd '{"Cmd":["etcd"],"WorkingDir":"/",'"$path"'}'
+
+root=$work/sample-apiserver
+mkdir -p "$root/tmp"
+(cd sampleapiserver && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$root/sample-apiserver" k8s.io/sample-apiserver)
+pack "$root" sample-apiserver '{"Entrypoint":["/sample-apiserver"],"WorkingDir":"/",'"$path"'}'
 
 root=$work/pause
 mkdir -p "$root"

@@ -415,13 +415,17 @@ func (r *Runtime) add(named reference.Named, user string, size int64) runtime.Im
 	return img
 }
 
+// pulledUser is who a pulled image runs as, of which nothing is known but its
+// name: the user of images that run where root may not.
+const pulledUser = "65532"
+
 // PullImage implements runtime.Runtime: every image exists.
 func (r *Runtime) PullImage(_ context.Context, ref string, _ []runtime.Credentials) (runtime.Image, error) {
 	named, err := normalize(ref)
 	if err != nil {
 		return runtime.Image{}, err
 	}
-	return r.add(named, "", 1<<20), nil
+	return r.add(named, pulledUser, 1<<20), nil
 }
 
 // ImageByRef implements runtime.Runtime.
