@@ -17,16 +17,28 @@ import (
 
 // MakeHosts makes hosts for masters of the cluster that config is of, beside
 // those of its nodes and on the first of their networks. It gives the hosts'
-// addresses, and the one by which they reach this machine. [Remove] takes them
-// away.
+// addresses, and the one by which they reach this machine, of the family of the
+// services, which an API server is one of. [Remove] takes them away.
 func MakeHosts(config Config, names []string) (addresses []netip.Addr, gateway netip.Addr, err error) {
 	config.complete()
 	plan, err := config.makeHosts(names, make([]int, len(names)))
 	if err != nil {
 		return nil, netip.Addr{}, err
 	}
+	services, err := first("service-cluster-ip-range", config.APIServer.ServiceClusterIPRange)
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
 	for _, name := range names {
-		addresses = append(addresses, plan.Hosts[name].Address)
+		h := plan.Hosts[name]
+		if services.Addr().Is6() {
+			addresses = append(addresses, plan.address6(h))
+		} else {
+			addresses = append(addresses, h.Address)
+		}
+	}
+	if services.Addr().Is6() {
+		return addresses, machine(plan.network6(0)), nil
 	}
 	return addresses, machine(plan.Networks[0]), nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -229,7 +230,7 @@ func servicesFollowTheAPI(t *testing.T, mode proxier.Mode) {
 	otherAddr := netip.AddrPortFrom(netip.MustParseAddr(other.Spec.ClusterIP), 80).String()
 	eventually(t, "a service made meanwhile", "10.0.0.1", func() string { return who(path, otherAddr) })
 	stop()
-	if err := proxier.Cleanup(path, "192.0.2.0/24"); err != nil {
+	if err := proxier.Cleanup(path, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := who(path, otherAddr); got == "10.0.0.1" {
@@ -350,5 +351,53 @@ func TestAPortInUseIsNamed(t *testing.T) {
 	}
 	if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("%v, want: address already in use", err)
+	}
+}
+
+// TestWhatWasAnnouncedIsGivenBack has a process killed that held an address of
+// the pool.
+func TestWhatWasAnnouncedIsGivenBack(t *testing.T) {
+	path := host(t)
+	left := func(do func(link netlink.Link) error) (out []string) {
+		err := netns.Do(path, func() error {
+			lo, err := netlink.LinkByName("lo")
+			if err != nil {
+				return err
+			}
+			if err := do(lo); err != nil {
+				return err
+			}
+			all, err := netlink.AddrList(lo, netlink.FAMILY_V4)
+			for _, a := range all {
+				out = append(out, a.IPNet.String())
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	before := left(func(lo netlink.Link) error {
+		for _, a := range []string{"198.51.100.7/32", "198.51.100.9/32"} {
+			parsed, err := netlink.ParseAddr(a)
+			if err == nil {
+				err = netlink.AddrAdd(lo, parsed)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := proxier.Cleanup(path, "198.51.100.0/29"); err != nil {
+		t.Fatal(err)
+	}
+	after := left(func(netlink.Link) error { return nil })
+	if !slices.Contains(before, "198.51.100.7/32") || slices.Contains(after, "198.51.100.7/32") || !slices.Contains(after, "198.51.100.9/32") {
+		t.Errorf("before %q, after %q", before, after)
+	}
+	if err := proxier.Cleanup(path, "all of them"); err == nil || !strings.Contains(err.Error(), "all of them") {
+		t.Errorf("a pool that is none: %v", err)
 	}
 }

@@ -24,7 +24,6 @@ import (
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/util"
 	"k8s.io/kube-openapi/pkg/validation/spec"
-	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
 // Spec makes documents and type converters of the kinds in a scheme. All of
@@ -222,24 +221,4 @@ func (s *Spec) newConverter(names []string) *converter {
 		}
 		return managedfields.NewTypeConverter(schemas, false)
 	})}
-}
-
-type converter struct {
-	build func() (managedfields.TypeConverter, error)
-}
-
-func (c *converter) ObjectToTyped(o runtime.Object, v ...typed.ValidationOptions) (*typed.TypedValue, error) {
-	t, err := c.build()
-	if err != nil {
-		return nil, err
-	}
-	return t.ObjectToTyped(o, v...)
-}
-
-func (c *converter) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
-	t, err := c.build()
-	if err != nil {
-		return nil, err
-	}
-	return t.TypedToObject(v)
 }

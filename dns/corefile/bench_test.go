@@ -135,3 +135,12 @@ func BenchmarkClusterNameOverUDP(b *testing.B) {
 	b.ReportMetric(float64(all[len(all)/2].Nanoseconds())/1e3, "p50-µs")
 	b.ReportMetric(float64(all[len(all)*99/100].Nanoseconds())/1e3, "p99-µs")
 }
+
+func BenchmarkLoad(b *testing.B) {
+	n := node(true)
+	for b.Loop() {
+		if err := load(b, mixed, n).Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
