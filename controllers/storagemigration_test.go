@@ -143,7 +143,7 @@ func TestStorageIsMigrated(t *testing.T) {
 			}
 			return ""
 		})
-		clock.Step(time.Minute)
+		clock.SetTime(m.CreationTimestamp.Add(time.Minute))
 		if end := ends(t, c, m); end.Type != "Failed" || end.Reason != "StorageVersionMigrationFailed" || end.Message != "resource does not exist in discovery" {
 			t.Errorf("%+v", end)
 		}
