@@ -181,7 +181,7 @@ stub.test {
 
 func TestCachesDoNotKeepNamesOfTheCluster(t *testing.T) {
 	api := clustertest.APIServer(t)
-	write(t, api, ". {\n kubernetes cluster.local\n cache 3600\n hosts {\n 192.0.2.7 in.force\n fallthrough\n }\n}")
+	write(t, api, ". {\n kubernetes cluster.local {\n ttl 3600\n }\n cache 3600\n hosts {\n 192.0.2.7 in.force\n fallthrough\n }\n}")
 	s, _ := start(t, dns.Config{REST: api.RESTConfig(), ListenAddresses: []string{"127.0.0.1:0"}, Upstreams: []string{}})
 	addr := s.Addresses()[0]
 	eventually(t, "the Corefile", "192.0.2.7", func() string { return lookup("", "udp", addr, "in.force.") })

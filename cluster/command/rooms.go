@@ -5,10 +5,12 @@ import (
 	"os"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/skiffcluster/skiff/controllers"
 	"github.com/skiffcluster/skiff/proxier"
@@ -58,6 +60,8 @@ which is the default, they wait while others lead and take over when those end.`
 	f.DurationVar(&cfg.RetryPeriod, "leader-elect-retry-period", 0, "time between tries (default 100ms)")
 	f.StringVar(&cfg.HealthBindAddress, "health-bind-address", "", "serve /healthz, /livez and /readyz here")
 	f.StringVar(&cfg.MetricsBindAddress, "metrics-bind-address", "", "serve /metrics here")
+	var port securePort
+	port.flags(f, "", 10257)
 	signingCert := f.String("cluster-signing-cert-file", "", "certificate of the CA, PEM, that signs certificate requests")
 	signingKey := f.String("cluster-signing-key-file", "", "key of the CA, PEM, that signs certificate requests")
 	rootCA := f.String("root-ca-file", "", "certificate, PEM, that pods trust the API server by (default: the one in the kubeconfig)")
@@ -83,6 +87,11 @@ which is the default, they wait while others lead and take over when those end.`
 		if err != nil {
 			return usageError{err}
 		}
+		stop, err := port.serve(c.Context(), "kube-controller-manager", cfg.REST, room.Ready(), metrics.Registry)
+		if err != nil {
+			return err
+		}
+		defer stop()
 		return room.Run(c.Context())
 	}
 	return c
@@ -105,14 +114,23 @@ func newScheduler() *cobra.Command {
 	f.StringVar(&cfg.SchedulerName, "scheduler-name", "default-scheduler", "schedule the pods that name it")
 	f.IntVar(&cfg.PercentageOfNodesToScore, "percentage-of-nodes-to-score", 0, "how many fitting nodes are enough; 0 adapts to the cluster")
 	f.IntVar(&cfg.Parallelism, "parallelism", 0, "nodes looked at at a time; 0: by the number of cores")
+	var port securePort
+	port.flags(f, "", 10259)
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		if cfg.REST, err = client(); err != nil {
 			return err
 		}
+		registry := prometheus.NewRegistry()
+		cfg.Registerer = registry
 		room, err := scheduler.New(cfg)
 		if err != nil {
 			return usageError{err}
 		}
+		stop, err := port.serve(c.Context(), "kube-scheduler", cfg.REST, room.Ready(), registry)
+		if err != nil {
+			return err
+		}
+		defer stop()
 		return room.Run(c.Context())
 	}
 	return c

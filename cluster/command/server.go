@@ -7,8 +7,10 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/skiffcluster/skiff/cluster"
 )
@@ -47,6 +49,9 @@ The administrator's kubeconfig is written below the data directory.`,
 	f.StringVar(&cfg.Controllers.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
 	nodeLifecycleFlags(f, &cfg.Controllers)
 	f.StringSliceVar(&without, "without", nil, "rooms to leave out: controllers, scheduler")
+	var controllersPort, schedulerPort securePort
+	controllersPort.flags(f, "controllers", 10257)
+	schedulerPort.flags(f, "scheduler", 10259)
 	master := masterFlags(f, &cfg)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		p, err := openProfile(name, dir)
@@ -78,6 +83,10 @@ The administrator's kubeconfig is written below the data directory.`,
 		if err := cfg.Validate(); err != nil {
 			return usageError{err}
 		}
+		schedulerMetrics := prometheus.NewRegistry()
+		if schedulerPort.port != 0 {
+			cfg.Scheduler.Registerer = schedulerMetrics
+		}
 		release, err := p.lock()
 		if err != nil {
 			return err
@@ -88,6 +97,19 @@ The administrator's kubeconfig is written below the data directory.`,
 			return err
 		}
 		defer running.Stop()
+		ready := make(chan struct{})
+		close(ready) // a cluster that has started is
+		for _, r := range []struct {
+			name    string
+			port    *securePort
+			metrics prometheus.Gatherer
+		}{{"kube-controller-manager", &controllersPort, metrics.Registry}, {"kube-scheduler", &schedulerPort, schedulerMetrics}} {
+			stop, err := r.port.serve(c.Context(), r.name, running.RESTConfig(), ready, r.metrics)
+			if err != nil {
+				return err
+			}
+			defer stop()
+		}
 		path := kubeconfig
 		if path == "" {
 			path = p.dir + "/admin.conf"

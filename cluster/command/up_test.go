@@ -16,7 +16,7 @@ func TestUpIsReachedByTheAddressThatIsGiven(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			o := upOptions{
 				bindAddress: "192.0.2.2", advertise: net.ParseIP(c.advertise), nodes: 1, masters: 1, networks: 1, runtime: "simulated",
-				clusterCIDR: "10.244.0.0/16", serviceCIDR: "10.96.0.0/12", identity: func() {},
+				clusterCIDR: "10.244.0.0/16", serviceCIDR: "10.96.0.0/12", identity: func() {}, admission: func() {},
 			}
 			got, err := o.config(profile{"here", filepath.Join(t.TempDir(), "here")})
 			if err != nil {

@@ -100,7 +100,7 @@ func (p *Plugin) synced(v *records.View, name string) bool {
 	if !p.source.Synced() {
 		return false
 	}
-	return !p.pods || p.source.PodsSynced() || !dns.IsSubDomain("pod."+v.Domain, name)
+	return !p.pods || p.source.PodsSynced() || !v.IsPod(name)
 }
 
 // follow adds what an alias leads to, as the whole server answers it. Without

@@ -265,10 +265,10 @@ func (r reading) srv(q dns.Question, found []target) (answer, extra []dns.RR) {
 
 func (r reading) serviceName(key string) string {
 	ns, svc, _ := strings.Cut(key, "/")
-	return svc + "." + ns + ".svc." + r.Domain
+	return svc + "." + ns + "." + r.under("svc")
 }
 
-func (r reading) nameServer() string { return "ns.dns." + r.Domain }
+func (r reading) nameServer() string { return r.under("ns.dns") }
 
 func (r reading) addresses(owner string, types ...uint16) []dns.RR {
 	var out []dns.RR
@@ -282,7 +282,7 @@ func (r reading) addresses(owner string, types ...uint16) []dns.RR {
 
 func (r reading) soa(zone string) dns.RR {
 	return &dns.SOA{
-		Hdr: r.header(zone, dns.TypeSOA), Ns: r.nameServer(), Mbox: "hostmaster." + r.Domain,
+		Hdr: r.header(zone, dns.TypeSOA), Ns: r.nameServer(), Mbox: r.under("hostmaster"),
 		// CoreDNS's: names that do not exist yet may be looked up again soon.
 		Serial: r.serial, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: r.TTL,
 	}

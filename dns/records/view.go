@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -45,6 +46,17 @@ type View struct {
 	// selects all.
 	NamespaceLabels, Labels labels.Selector
 }
+
+// under returns the name of that label below the domain.
+func (v *View) under(label string) string {
+	if v.Domain == "." {
+		return label + "."
+	}
+	return label + "." + v.Domain
+}
+
+// IsPod tells whether a canonical name is below those of pods.
+func (v *View) IsPod(qname string) bool { return dns.IsSubDomain(v.under("pod"), qname) }
 
 // reading is a View of a Zone whose lock is held.
 type reading struct {

@@ -66,6 +66,7 @@ func TestAViewShowsWhatItsOptionsSay(t *testing.T) {
 		{"an empty service", "dual.default.svc.cluster.local.", records.View{}, "10.96.0.2"},
 		{"an empty service that is ignored", "dual.default.svc.cluster.local.", records.View{IgnoreEmpty: true}, none},
 		{"a service that is not empty", "web.default.svc.cluster.local.", records.View{IgnoreEmpty: true}, "10.96.0.1"},
+		{"no domain", "web.default.svc.", records.View{Domain: "."}, "10.96.0.1"},
 		{"another domain", "web.default.svc.other.test.", records.View{Domain: "other.test."}, "10.96.0.1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -87,6 +88,13 @@ func TestAViewShowsWhatItsOptionsSay(t *testing.T) {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+func TestNamesWithoutDomainCanBeSent(t *testing.T) {
+	r := zone().Answer(&records.View{Domain: "."}, "in-addr.arpa.", question("1.0.96.10.in-addr.arpa.", dns.TypePTR))
+	if want := []string{"1.0.96.10.in-addr.arpa. PTR web.default.svc."}; !slices.Equal(lines(r.Answer), want) {
+		t.Errorf("%q, want %q", lines(r.Answer), want)
 	}
 }
 

@@ -63,8 +63,10 @@ func run(metrics, health string, elect bool, namespace, image string, hooks webh
 		return err
 	}
 	directory := client.ObjectKey{Namespace: namespace, Name: "websites"}
-	// Whoever takes over from a dead leader does so within three seconds.
-	lease, renew, retry := 2*time.Second, 1500*time.Millisecond, 400*time.Millisecond
+	// Whoever ends gives the Lease back and is followed at once, whoever is killed
+	// within ten seconds. An API server that takes a second or two to answer, as
+	// on a busy laptop, ends nobody.
+	lease, renew, retry := 8*time.Second, 6*time.Second, 400*time.Millisecond
 	m, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: metrics}, HealthProbeBindAddress: health,
 		LeaderElection: elect, LeaderElectionID: "website.example.com", LeaderElectionNamespace: namespace,
