@@ -209,7 +209,7 @@ func TestConfigsThatCannotBe(t *testing.T) {
 		{"a range of services that is none", func(c *apiserver.Config) { c.ServiceClusterIPRange = "x" }, `service-cluster-ip-range "x"`},
 		{"a range of ports that is none", func(c *apiserver.Config) { c.ServiceNodePortRange = "x" }, `service-node-port-range "x"`},
 		{"a token file that is not there", func(c *apiserver.Config) { c.Authentication.TokenFile = "/none" }, "--token-auth-file /none"},
-		{"an admission plugin that there is not", func(c *apiserver.Config) { c.EnableAdmissionPlugins = []string{"None"} }, `admission plugin "None" is unknown`},
+		{"an admission plugin that there is not", func(c *apiserver.Config) { c.EnableAdmissionPlugins = []string{"None"} }, `enable-admission-plugins plugin "None" is unknown`},
 		{"a client CA that is none", func(c *apiserver.Config) { c.ClientCAPEM = []byte("x") }, "client CA"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -28,7 +28,14 @@ build() {
 			cd hack/tools/conformance
 			echo "building Kubernetes' end-to-end suite"
 			go build -trimpath -ldflags '-s -w' -o "$suite/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
-			go test -c -trimpath -ldflags '-s -w' -o "$suite/e2e.test" k8s.io/kubernetes/test/e2e
+			# Some tests ask the suite for its version.
+			version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+			minor=${version#v1.}
+			ldflags="-s -w"
+			for v in gitVersion="$version" gitMajor=1 gitMinor="${minor%%.*}" gitTreeState=clean; do
+				ldflags="$ldflags -X k8s.io/component-base/version.$v"
+			done
+			go test -c -trimpath -ldflags "$ldflags" -o "$suite/e2e.test" k8s.io/kubernetes/test/e2e
 		)
 		printf '%s\n' "$want" >"$suite/.built"
 	fi
@@ -38,7 +45,7 @@ build() {
 against() {
 	local reports=${CONFORMANCE_REPORTS:-$suite/reports}
 	mkdir -p "$reports"
-	local args=(--label-filter="${CONFORMANCE_LABELS:-Conformance}" --procs="${CONFORMANCE_PROCS:-4}" --timeout="${CONFORMANCE_TIMEOUT:-4h}" --no-color)
+	local args=(--label-filter="${CONFORMANCE_LABELS:-Conformance}" --procs="${CONFORMANCE_PROCS:-4}" --timeout="${CONFORMANCE_TIMEOUT:-4h}" --no-color --silence-skips)
 	[ -z "${CONFORMANCE_FOCUS:-}" ] || args+=(--focus="$CONFORMANCE_FOCUS")
 	[ -z "${CONFORMANCE_SKIP:-}" ] || args+=(--skip="$CONFORMANCE_SKIP")
 	# The suite calls kubectl by its name.

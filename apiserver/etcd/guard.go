@@ -5,23 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/etcdserver"
+	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 )
 
 // guard looks after the size of a member's database: it tells when etcd
 // refuses writes since the quota is reached, makes the file smaller when what
 // was deleted left enough room, and lifts the alarm then.
+//
+// It raises the same alarm when the disk of a lone member is nearly full: etcd
+// ends the process when it can't write. Where there are other members they go on
+// without this one.
 type guard struct {
 	store  *Store
+	disk   func() (free, size int64, err error) // bytes
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	told   bool
+	full   atomic.Bool // the alarm is for the disk's sake
 }
 
 const (
@@ -30,24 +38,44 @@ const (
 	// enoughFree is the part of the quota that must be free to lift the alarm:
 	// lifted any earlier it would come back with the next writes.
 	enoughFree = 10 // a tenth
+	// diskReserve is what etcd's log, which is written by segments of some
+	// megabytes, and its snapshots are left on a disk; an eighth of a disk that
+	// is smaller than eight times that.
+	diskReserve = 128 << 20
+	// nearlyFull is how many reserves are left when the disk is looked at each
+	// lookSoon: a database grows by some 10 MB/s at the most.
+	nearlyFull = 4
+	lookSoon   = 200 * time.Millisecond
 )
+
+// reserve of a disk, bytes.
+func reserve(size int64) int64 { return min(diskReserve, size/8) }
 
 func newGuard(s *Store) *guard {
 	ctx, cancel := context.WithCancel(context.Background())
-	g := &guard{store: s, cancel: cancel}
+	g := &guard{store: s, cancel: cancel, disk: func() (free, size int64, err error) { return diskOf(s.server.Cfg.DataDir) }}
 	g.done.Go(func() {
-		tick := time.NewTicker(lookEvery)
-		defer tick.Stop()
+		next := time.NewTimer(lookSoon) // what an earlier run has raised is lifted soon
+		defer next.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
-				g.look(ctx)
+			case <-next.C:
+				next.Reset(g.look(ctx))
 			}
 		}
 	})
 	return g
+}
+
+// diskOf is what is free on the disk of a directory, and its size.
+func diskOf(dir string) (free, size int64, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, 0, err
+	}
+	return int64(fs.Bavail) * int64(fs.Bsize), int64(fs.Blocks) * int64(fs.Bsize), nil //nolint:gosec,unconvert // no disk has 8 EiB; the types are other ones elsewhere
 }
 
 func (g *guard) close() {
@@ -65,6 +93,9 @@ func (g *guard) alarm() error {
 	for _, a := range g.store.server.Alarms() {
 		switch a.Alarm {
 		case etcdserverpb.AlarmType_NOSPACE:
+			if g.full.Load() {
+				return fmt.Errorf("etcd refuses writes: the disk of its data directory %s is full: make room there", g.store.server.Cfg.DataDir)
+			}
 			return fmt.Errorf("etcd refuses writes: the database of member %x has reached its quota of %d MiB: delete what is not needed, which is still possible, or start with a larger --quota-backend-bytes",
 				a.MemberID, g.store.server.Cfg.QuotaBackendBytes>>20)
 		case etcdserverpb.AlarmType_CORRUPT:
@@ -74,12 +105,13 @@ func (g *guard) alarm() error {
 	return nil
 }
 
-// look is one turn.
-func (g *guard) look(ctx context.Context) {
+// look is one turn. It says when the next one is due.
+func (g *guard) look(ctx context.Context) time.Duration {
+	next := g.lookAtDisk(ctx)
 	err := g.alarm()
 	if err == nil {
 		g.told = false
-		return
+		return next
 	}
 	if !g.told {
 		klog.FromContext(ctx).Error(err, "Writes fail")
@@ -88,11 +120,47 @@ func (g *guard) look(ctx context.Context) {
 	if err := g.relieve(ctx); err != nil && ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "Space of deleted objects is not given back")
 	}
+	return next
+}
+
+// lookAtDisk raises the alarm when the disk is full, and lifts it when there are
+// two reserves again.
+func (g *guard) lookAtDisk(ctx context.Context) time.Duration {
+	free, size, err := g.disk()
+	if err != nil || len(g.store.server.Cluster().Members()) > 1 {
+		return lookEvery // a directory that is gone is told of by etcd
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	alarm := etcdserverpb.AlarmRequest{MemberID: uint64(g.store.server.MemberID()), Alarm: etcdserverpb.AlarmType_NOSPACE}
+	switch {
+	case free < reserve(size) && !g.full.Load():
+		alarm.Action = etcdserverpb.AlarmRequest_ACTIVATE
+		if _, err = g.store.server.Alarm(ctx, &alarm); err == nil {
+			g.full.Store(true)
+		}
+	case free >= 2*reserve(size) && g.full.Load():
+		alarm.Action = etcdserverpb.AlarmRequest_DEACTIVATE
+		if _, err = g.store.server.Alarm(ctx, &alarm); err == nil {
+			g.full.Store(false)
+			klog.FromContext(ctx).Info("Writes are taken again")
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		klog.FromContext(ctx).Error(err, "The alarm of a full disk is not set")
+	}
+	if free < nearlyFull*reserve(size) {
+		return lookSoon
+	}
+	return lookEvery
 }
 
 // relieve gives back the space of what was deleted and lifts this member's own
 // alarm if that is enough.
 func (g *guard) relieve(ctx context.Context) error {
+	if g.full.Load() {
+		return nil // a smaller file is written beside the old one
+	}
 	server, id := g.store.server, uint64(g.store.server.MemberID())
 	for _, a := range server.Alarms() {
 		if a.MemberID != id || a.Alarm != etcdserverpb.AlarmType_NOSPACE {

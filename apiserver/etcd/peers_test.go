@@ -327,6 +327,48 @@ func TestAFullDatabaseSaysSoAndRecovers(t *testing.T) {
 	}
 }
 
+func TestAFullDiskSaysSoAndRecovers(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Start(t.Context(), Config{Dir: dir, NoSync: true, Tick: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	s.watched.close() // its turns are this test's
+	free := int64(400 << 20)
+	s.watched.disk = func() (int64, int64, error) { return free, 10 << 30, nil }
+	if next := s.watched.look(t.Context()); next != lookSoon || s.Check(t.Context()) != nil {
+		t.Errorf("nearly full: %s, %v", next, s.Check(t.Context()))
+	}
+	put(t, s, "k", "1")
+
+	free = 100 << 20
+	s.watched.look(t.Context())
+	if err := s.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "the disk of its data directory "+dir) {
+		t.Errorf("not told: %v", err)
+	}
+	if _, err := s.Client.Put(t.Context(), "k", "2"); err == nil {
+		t.Error("a write is taken")
+	}
+	if r, err := s.Client.KV.Get(t.Context(), "k"); err != nil || string(r.Kvs[0].Value) != "1" {
+		t.Errorf("a read: %v %v", err, r)
+	}
+	free = 200 << 20 // more than the reserve, but not enough to go on
+	s.watched.look(t.Context())
+	if s.Check(t.Context()) == nil {
+		t.Error("writes are taken too soon")
+	}
+
+	free = 1 << 30
+	if next := s.watched.look(t.Context()); next != lookEvery {
+		t.Errorf("looks again after %s", next)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	put(t, s, "k", "3")
+}
+
 func TestWorthwhile(t *testing.T) {
 	for _, c := range []struct {
 		name       string
