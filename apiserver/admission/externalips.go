@@ -25,7 +25,7 @@ func (externalIPs) Validate(_ context.Context, a admission.Attributes, _ admissi
 	}
 	for _, ip := range service.Spec.ExternalIPs {
 		if !slices.Contains(had, ip) {
-			return admission.NewForbidden(a, errors.New("Use of external IPs is denied by admission control")) //nolint:staticcheck // as Kubernetes says it
+			return admission.NewForbidden(a, errors.New("Use of external IPs is denied by admission control"))
 		}
 	}
 	return nil

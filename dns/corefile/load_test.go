@@ -97,6 +97,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{". {\n autopath @whoami\n whoami\n}", "whoami does not implement the AutoPather interface"},
 		{". {\n rewrite name regex ( x\n}", "invalid regex matching pattern"},
 		{". {\n cache -1\n}", "cache TTL can not be zero or negative"},
+		{". {\n cache {\n  prefetch 1 1m \"\"\n }\n}", "Corefile:3: plugin cache can't read its options"},
 		{"# nothing\n", "want a server block"},
 	} {
 		t.Run(c.want, func(t *testing.T) {

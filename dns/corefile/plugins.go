@@ -1,6 +1,7 @@
 package corefile
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/coredns/caddy"
@@ -70,8 +71,14 @@ var refused = map[string]string{
 	"proxyproto":  "only plain DNS is served",
 }
 
-// plugin sets up a plugin from its stanzas in one server block.
-func (l *loading) plugin(name string, c *caddy.Controller) error {
+// plugin sets up a plugin from its stanzas in one server block. A mistake that
+// a plugin did not think of must not end the process.
+func (l *loading) plugin(name string, c *caddy.Controller) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("plugin %s can't read its options: %v", name, r)
+		}
+	}()
 	switch name {
 	case "kubernetes":
 		return l.kubernetes(c)

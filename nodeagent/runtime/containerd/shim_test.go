@@ -22,6 +22,7 @@ func TestShimsKeepLittleGarbage(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPod(t, rt)
+	defer p.remove(t, rt)
 	running := p.get(t, rt, p.start(t, rt, "counts", "count", "1ms"))
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", running.PID))
 	if err != nil {
