@@ -40,9 +40,7 @@ type Supervisor struct{ cfg SupervisorConfig }
 // appends for its second socket.
 const maxSocketPath = 107 - len(".ttrpc")
 
-// configFile: nothing that needs CRI, and no plugin that we don't use. A shim
-// mostly waits: it collects garbage at a quarter of what lives rather than at as
-// much, and at 1 MB rather than 4 at the least.
+// configFile: nothing that needs CRI, and no plugin that we don't use.
 var configFile = template.Must(template.New("config").Parse(`version = 3
 root = {{printf "%q" .Root}}
 state = {{printf "%q" .State}}
@@ -58,9 +56,6 @@ address = {{printf "%q" .Address}}
 
 [ttrpc]
 address = {{printf "%q" .TTRPC}}
-
-[plugins."io.containerd.shim.v1.manager"]
-env = ["GOGC=25"]
 `))
 
 // NewSupervisor checks that all binaries are there and that paths can work.
