@@ -98,6 +98,7 @@ func setLog(w io.Writer, verbosity int) {
 		_ = set.Set(name, value) // flags that klog declares itself
 	}
 	klog.SetOutput(w)
+	klog.CopyStandardLogTo("INFO") // CoreDNS's plugins log by it
 	ctrl.SetLogger(klog.NewKlogr())
 }
 

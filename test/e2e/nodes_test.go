@@ -81,8 +81,9 @@ func (c *cluster) remove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	others := []string{"skiff0", "skiff-svc", "skiff-dns"} // the cluster's of the other tests
 	for _, l := range links {
-		if name := l.Attrs().Name; strings.HasPrefix(name, "skiff") && name != "skiff0" && name != "skiff-svc" {
+		if name := l.Attrs().Name; strings.HasPrefix(name, "skiff") && !slices.Contains(others, name) {
 			t.Errorf("link is left: %s", name)
 		}
 	}
