@@ -12,15 +12,18 @@ import (
 
 func TestRuntimeConfig(t *testing.T) {
 	const batch, crons, jobs, claims = "/apis/batch/v1", "/apis/batch/v1/cronjobs", "/apis/batch/v1/jobs", "/apis/resource.k8s.io/v1beta1/resourceclaims"
+	const groups = "/apis/scheduling.k8s.io/v1beta1/podgroups"
 	for _, c := range []struct {
 		name   string
 		config map[string]string
 		codes  map[string]int
 	}{
-		{"stable versions are served and betas are not", nil, map[string]int{batch: 200, jobs: 200, claims: 404}},
+		{"stable versions are served and betas are not", nil, map[string]int{batch: 200, jobs: 200, claims: 404, groups: 404, "/apis/lifecycle.k8s.io": 404}},
 		{"a version is switched off", map[string]string{"batch/v1": "false"}, map[string]int{batch: 404, jobs: 404, "/apis/apps/v1": 200}},
 		{"a resource is switched off", map[string]string{"batch/v1/cronjobs": "false"}, map[string]int{batch: 200, jobs: 200, crons: 404}},
 		{"a beta is switched on", map[string]string{"resource.k8s.io/v1beta1": "true"}, map[string]int{claims: 200, "/apis/resource.k8s.io/v1beta2": 404}},
+		{"an alpha is switched on without its beta", map[string]string{"scheduling.k8s.io/v1alpha3": "true"}, map[string]int{"/apis/scheduling.k8s.io/v1alpha3/podgroups": 200, groups: 404}},
+		{"a group of alphas is switched on", map[string]string{"lifecycle.k8s.io/v1alpha1": "true"}, map[string]int{"/apis/lifecycle.k8s.io/v1alpha1/evictions": 200, groups: 404}},
 		{"all betas are switched on", map[string]string{"api/beta": "true"}, map[string]int{claims: 200, "/apis/resource.k8s.io/v1beta2": 200}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -183,7 +183,7 @@ func stop(table *metav1.Table) {
 	for i, c := range table.ColumnDefinitions {
 		for _, row := range table.Rows {
 			switch c.Name {
-			case "Age", "Last Seen", "First Seen", "Created At", "Duration":
+			case "Age", "Last Seen", "First Seen", "Created At", "Duration", "TimeAdded":
 				row.Cells[i] = "TIME"
 			}
 		}
@@ -238,7 +238,7 @@ func TestEveryKindIsExplained(t *testing.T) {
 func TestNoKindPrintsLessThanItCould(t *testing.T) {
 	// These have no more upstream.
 	plain := map[string]bool{
-		"DeviceClass": true, "DeviceTaintRule": true, "ResourceClaimTemplate": true, "LimitRange": true, "Role": true, "ClusterRole": true,
+		"DeviceClass": true, "ResourceClaimTemplate": true, "Workload": true, "LimitRange": true, "Role": true, "ClusterRole": true,
 	}
 	for _, k := range all.Kinds() {
 		if len(k.Columns) < 3 && !plain[k.GVK.Kind] && (len(k.Columns) < 2 || k.Columns[1].Name == "Age") {

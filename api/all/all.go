@@ -16,6 +16,7 @@ import (
 	"github.com/skiffcluster/skiff/api/discovery"
 	"github.com/skiffcluster/skiff/api/events"
 	"github.com/skiffcluster/skiff/api/flowcontrol"
+	"github.com/skiffcluster/skiff/api/lifecycle"
 	"github.com/skiffcluster/skiff/api/networking"
 	"github.com/skiffcluster/skiff/api/node"
 	"github.com/skiffcluster/skiff/api/policy"
@@ -41,6 +42,7 @@ func Kinds() []*api.Kind {
 		discovery.Kinds(),
 		events.Kinds(),
 		flowcontrol.Kinds(),
+		lifecycle.Kinds(),
 		networking.Kinds(),
 		node.Kinds(),
 		policy.Kinds(),

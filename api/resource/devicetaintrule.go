@@ -53,7 +53,26 @@ var DeviceTaintRule = api.Of[resourcev1.DeviceTaintRule]{
 		},
 	},
 
-	Columns: []api.Column[resourcev1.DeviceTaintRule]{print.Name[resourcev1.DeviceTaintRule](), print.Age[resourcev1.DeviceTaintRule]()},
+	Columns: []api.Column[resourcev1.DeviceTaintRule]{
+		print.Name[resourcev1.DeviceTaintRule](),
+		taintColumn("Key", "key", func(t *resourcev1.DeviceTaint) string { return t.Key }),
+		taintColumn("Value", "value", func(t *resourcev1.DeviceTaint) string { return t.Value }),
+		taintColumn("Effect", "effect", func(t *resourcev1.DeviceTaint) string { return string(t.Effect) }),
+		taintColumn("TimeAdded", "timeAdded", func(t *resourcev1.DeviceTaint) string {
+			if t.TimeAdded == nil {
+				return ""
+			}
+			return print.Since(*t.TimeAdded)
+		}),
+		print.Age[resourcev1.DeviceTaintRule](),
+	},
+}
+
+func taintColumn(name, of string, value func(*resourcev1.DeviceTaint) string) api.Column[resourcev1.DeviceTaintRule] {
+	return api.Column[resourcev1.DeviceTaintRule]{
+		Name: name, Description: resourcev1.DeviceTaint{}.SwaggerDoc()[of],
+		Value: func(r *resourcev1.DeviceTaintRule) any { return value(&r.Spec.Taint) },
+	}
 }
 
 // stamp says when a taint was added, to the second, as it is stored.

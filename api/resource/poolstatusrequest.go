@@ -8,7 +8,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api"
-	"github.com/skiffcluster/skiff/api/print"
 	"github.com/skiffcluster/skiff/api/validate"
 )
 
@@ -52,12 +51,5 @@ var ResourcePoolStatusRequest = api.Of[resourcev1alpha3.ResourcePoolStatusReques
 		},
 	},
 
-	Columns: []api.Column[resourcev1alpha3.ResourcePoolStatusRequest]{
-		print.Name[resourcev1alpha3.ResourcePoolStatusRequest](),
-		{
-			Name: "Driver", Description: resourcev1alpha3.ResourcePoolStatusRequestSpec{}.SwaggerDoc()["driver"],
-			Value: func(r *resourcev1alpha3.ResourcePoolStatusRequest) any { return r.Spec.Driver },
-		},
-		print.Age[resourcev1alpha3.ResourcePoolStatusRequest](),
-	},
+	Columns: poolColumns,
 }

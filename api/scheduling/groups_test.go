@@ -178,7 +178,9 @@ func TestPodGroups(t *testing.T) {
 		{"it stays the workload's", podGroup(func(g *group) { g.Spec.WorkloadRef = nil }), []string{"spec.workloadRef: Invalid value: null: field is immutable"}},
 		{"it keeps its claims", podGroup(func(g *group) { g.Spec.ResourceClaims = nil }), []string{"spec.resourceClaims: Invalid value: null: field is immutable"}},
 	} {
-		t.Run(c.name, func(t *testing.T) { kindtest.Errors(t, scheduling.PodGroup.ValidateUpdate(c.group, podGroup()), c.want...) })
+		t.Run(c.name, func(t *testing.T) {
+			kindtest.Errors(t, scheduling.PodGroup.ValidateUpdate(c.group, podGroup()), c.want...)
+		})
 	}
 }
 
@@ -207,7 +209,9 @@ func TestStatusOfPodGroups(t *testing.T) {
 		{"no other claims are", claims("tpu"), []string{"status.resourceClaimStatuses[0].name: Invalid value: \"tpu\": must match the name of an entry in `spec.resourceClaims`"}},
 		{"a claim is there once", claims("gpu", "gpu"), []string{"status.resourceClaimStatuses[1]: Duplicate value"}},
 	} {
-		t.Run(c.name, func(t *testing.T) { kindtest.Errors(t, scheduling.PodGroup.Status.Validate(c.group, podGroup()), c.want...) })
+		t.Run(c.name, func(t *testing.T) {
+			kindtest.Errors(t, scheduling.PodGroup.Status.Validate(c.group, podGroup()), c.want...)
+		})
 	}
 	for _, c := range []struct {
 		name  string
@@ -258,7 +262,9 @@ func TestCompositePodGroups(t *testing.T) {
 		{"a gang has a size", of(func(g *group) { g.Spec.SchedulingPolicy.Gang.MinGroupCount = 0 }), []string{"spec.schedulingPolicy.gang.minGroupCount: Required value"}},
 		{"a priority class has a name", of(func(g *group) { g.Spec.PriorityClassName = "a/b" }), []string{`spec.priorityClassName: Invalid value: "a/b": a lowercase RFC 1123 subdomain`}},
 	} {
-		t.Run(c.name, func(t *testing.T) { kindtest.Errors(t, scheduling.CompositePodGroup.ValidateCreate(c.group), c.want...) })
+		t.Run(c.name, func(t *testing.T) {
+			kindtest.Errors(t, scheduling.CompositePodGroup.ValidateCreate(c.group), c.want...)
+		})
 	}
 	other := of(func(g *group) { g.Spec.SchedulingPolicy.Gang.MinGroupCount = 3 })
 	kindtest.Errors(t, scheduling.CompositePodGroup.ValidateUpdate(of(), of()))

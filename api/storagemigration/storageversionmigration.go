@@ -6,6 +6,7 @@ import (
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -47,12 +48,25 @@ var StorageVersionMigration = api.Of[storagemigrationv1.StorageVersionMigration]
 	Columns: []api.Column[storagemigrationv1.StorageVersionMigration]{
 		print.Name[storagemigrationv1.StorageVersionMigration](),
 		{
-			Name: "Resource", Description: "Fully qualified resource to migrate",
+			Name: "Resource", Description: "GroupResource to migrate",
 			Value: func(m *storagemigrationv1.StorageVersionMigration) any {
 				if r := m.Spec.Resource; r.Group != "" {
 					return r.Resource + "." + r.Group
 				}
 				return m.Spec.Resource.Resource
+			},
+		},
+		{
+			Name: "Status", Description: "Status of the migration",
+			Value: func(m *storagemigrationv1.StorageVersionMigration) any {
+				status := "Unknown"
+				for _, c := range m.Status.Conditions {
+					if t := storagemigrationv1.MigrationConditionType(c.Type); c.Status == metav1.ConditionTrue &&
+						(t == storagemigrationv1.MigrationRunning || t == storagemigrationv1.MigrationSucceeded || t == storagemigrationv1.MigrationFailed) {
+						status = c.Type
+					}
+				}
+				return status
 			},
 		},
 	},

@@ -30,6 +30,12 @@ func TestMigrations(t *testing.T) {
 		return m
 	}
 	const running, done, failed = storagemigrationv1.MigrationRunning, storagemigrationv1.MigrationSucceeded, storagemigrationv1.MigrationFailed
+	if c := k.Erase().Cells(with("", done)); c[2] != "Succeeded" {
+		t.Errorf("%v", c)
+	}
+	if c := k.Erase().Cells(with("")); c[2] != "Unknown" {
+		t.Errorf("%v", c)
+	}
 	for _, c := range []struct {
 		name     string
 		obj, old *storagemigrationv1.StorageVersionMigration

@@ -36,6 +36,7 @@ var groupPriorities = map[string]int32{
 	"internal.apiserver.k8s.io":    16000,
 	"resource.k8s.io":              15900,
 	"storagemigration.k8s.io":      15800,
+	"lifecycle.k8s.io":             15700,
 }
 
 // versionPriorities are of the versions that the general rule does not fit.
