@@ -160,6 +160,24 @@ func TestReplicaSet(t *testing.T) {
 		hasStatus(t, c, set, "2/0/0")
 	})
 
+	t.Run("has a true status however fast pods come and go", func(t *testing.T) {
+		set := replicaSet("flicker", 2)
+		create(t, c, set)
+		for range 50 {
+			hasStatus(t, c, set, "2/0/0")
+			if err := c.Delete(t.Context(), &pods(t, c, "flicker")[0]); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() string {
+				if now := len(pods(t, c, "flicker")); now != 2 {
+					return fmt.Sprintf("%d pods", now)
+				}
+				return ""
+			})
+		}
+		hasStatus(t, c, set, "2/0/0")
+	})
+
 	t.Run("adopts a pod that matches and releases one that does not", func(t *testing.T) {
 		orphan := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "orphan", Labels: map[string]string{"app": "adopt"}}}
 		orphan.Spec = template("adopt", "image").Spec

@@ -27,6 +27,7 @@ import (
 	"github.com/skiffcluster/skiff/controllers/ownership"
 	"github.com/skiffcluster/skiff/controllers/podctl"
 	"github.com/skiffcluster/skiff/controllers/turn"
+	"github.com/skiffcluster/skiff/internal/consistency"
 )
 
 // +kubebuilder:rbac:groups=apps,resources=daemonsets,verbs=get;list;watch
@@ -43,7 +44,8 @@ type Reconciler struct {
 	Clock  clock.PassiveClock
 	Events events.EventRecorder
 
-	live    client.Reader // the server itself, not the cache
+	live    client.Reader        // the server itself, not the cache
+	own     *consistency.Tracker // writes of status, whose events start no turn
 	pods    podctl.Control
 	history history.Keeper
 
@@ -76,6 +78,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	revisions, err := podctl.Track(ctx, mgr, &appsv1.ControllerRevision{})
 	if err != nil {
+		return err
+	}
+	if r.own, err = podctl.Track(ctx, mgr, &appsv1.DaemonSet{}); err != nil {
 		return err
 	}
 	r.live = mgr.GetAPIReader()
@@ -146,12 +151,13 @@ func (s *scope) owner() history.Owner {
 
 // Reconcile runs one turn for one DaemonSet.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	if err := errors.Join(r.pods.Writes.Wait(ctx, req.NamespacedName), r.history.Writes.Wait(ctx, req.NamespacedName)); err != nil {
+	if err := errors.Join(r.own.Wait(ctx, req.NamespacedName), r.pods.Writes.Wait(ctx, req.NamespacedName), r.history.Writes.Wait(ctx, req.NamespacedName)); err != nil {
 		return ctrl.Result{}, err
 	}
 	ds := &appsv1.DaemonSet{}
 	if err := r.Client.Get(ctx, req.NamespacedName, ds); err != nil {
 		if apierrors.IsNotFound(err) {
+			r.own.Forget(req.NamespacedName)
 			r.pods.Writes.Forget(req.NamespacedName)
 			r.history.Writes.Forget(req.NamespacedName)
 		}
@@ -288,5 +294,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) (ctrl.Result, er
 	if s.collided {
 		result.RequeueAfter = turn.Conflict // the cache has the new count by then
 	}
-	return turn.Written(ctx, result, r.Client.Status().Update(ctx, changed))
+	err := r.Client.Status().Update(ctx, changed)
+	if err == nil {
+		r.own.Wrote(s.key, changed)
+	}
+	return turn.Written(ctx, result, err)
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/skiffcluster/skiff/controllers/ownership"
+	"github.com/skiffcluster/skiff/controllers/podctl"
 	"github.com/skiffcluster/skiff/controllers/turn"
 	"github.com/skiffcluster/skiff/internal/consistency"
 )
@@ -50,6 +51,7 @@ type Engine[T client.Object] struct {
 	Events events.EventRecorder
 
 	live   client.Reader        // the server itself, not the cache
+	own    *consistency.Tracker // writes of the objects' status
 	writes *consistency.Tracker // of pods, by the object they belong to
 }
 
@@ -62,12 +64,12 @@ func (e *Engine[T]) SetupWithManager(mgr ctrl.Manager) error {
 	if err := ownership.Index(ctx, mgr, e.Kind.New()); err != nil {
 		return err
 	}
-	pods, err := mgr.GetCache().GetInformer(ctx, &corev1.Pod{})
-	if err != nil {
-		return fmt.Errorf("get informer of pods: %w", err)
+	var err error
+	if e.own, err = podctl.Track(ctx, mgr, e.Kind.New()); err != nil {
+		return err
 	}
-	if e.writes, err = consistency.New(pods); err != nil {
-		return fmt.Errorf("track writes of pods: %w", err)
+	if e.writes, err = podctl.Track(ctx, mgr, &corev1.Pod{}); err != nil {
+		return err
 	}
 	e.live = mgr.GetAPIReader()
 	return ctrl.NewControllerManagedBy(mgr).
@@ -92,12 +94,13 @@ type scope[T client.Object] struct {
 
 // Reconcile runs one turn for one object.
 func (e *Engine[T]) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
-	if err := e.writes.Wait(ctx, req.NamespacedName); err != nil {
+	if err := errors.Join(e.own.Wait(ctx, req.NamespacedName), e.writes.Wait(ctx, req.NamespacedName)); err != nil {
 		return ctrl.Result{}, err
 	}
 	object := e.Kind.New()
 	if err := e.Client.Get(ctx, req.NamespacedName, object); err != nil {
 		if apierrors.IsNotFound(err) {
+			e.own.Forget(req.NamespacedName)
 			e.writes.Forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)

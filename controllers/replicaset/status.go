@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/controllers/turn"
 )
@@ -25,7 +26,11 @@ func (e *Engine[T]) writeStatus(ctx context.Context, s *scope[T]) (ctrl.Result, 
 	if apiequality.Semantic.DeepEqual(before, e.Kind.View(s.object).Status) {
 		return result, nil
 	}
-	return turn.Written(ctx, result, e.Client.Status().Update(ctx, s.object))
+	err := e.Client.Status().Update(ctx, s.object)
+	if err == nil {
+		e.own.Wrote(client.ObjectKeyFromObject(s.object), s.object)
+	}
+	return turn.Written(ctx, result, err)
 }
 
 // planStatus says what a set's status should be, and how long it is until a
