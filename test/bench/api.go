@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -36,26 +39,41 @@ func apiFigures() []figure {
 		figure{"CRD created to first custom resource stored", "< 50 ms", crdLatency})
 }
 
-// apiServer is an API server that keeps its data on disk as a real one does.
-func apiServer(ctx context.Context, client string) (*cluster.Cluster, *restclient.Config, error) {
-	c, err := cluster.Start(ctx, cluster.Config{
-		Listen: "127.0.0.1:0", Without: []cluster.Room{cluster.Controllers, cluster.Scheduler, cluster.Nodes},
-	})
-	if err != nil {
-		return nil, nil, err
+// onDisk is an API server that keeps its data on disk, with fsync, as a real
+// one does.
+type onDisk struct {
+	*cluster.Cluster
+	dir string
+}
+
+func (s onDisk) Stop() {
+	s.Cluster.Stop()
+	_ = os.RemoveAll(s.dir)
+}
+
+func apiServer(ctx context.Context, client string) (onDisk, *restclient.Config, error) {
+	s := onDisk{}
+	var err error
+	if s.dir, err = os.MkdirTemp("", "skiff-bench-"); err != nil {
+		return s, nil, err
 	}
-	cfg := c.RESTConfig()
+	if s.Cluster, err = cluster.Start(ctx, cluster.Config{
+		DataDir: filepath.Join(s.dir, "data"), Listen: "127.0.0.1:0", Without: []cluster.Room{cluster.Controllers, cluster.Scheduler, cluster.Nodes},
+	}); err != nil {
+		return s, nil, errors.Join(err, os.RemoveAll(s.dir))
+	}
+	cfg := s.RESTConfig()
 	if client == "TLS" {
-		access, err := c.Access()
+		access, err := s.Access()
 		if err != nil {
-			c.Stop()
-			return nil, nil, err
+			s.Stop()
+			return s, nil, err
 		}
 		cfg = access.RESTConfig()
 		cfg.QPS = -1
 		cfg.ContentType, cfg.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
 	}
-	return c, cfg, nil
+	return s, cfg, nil
 }
 
 func throughput(ctx context.Context, client, op string) (string, error) {
