@@ -37,12 +37,19 @@ func BindAddress(path string, a netip.Addr) (release func() error, err error) {
 	if err := h.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("add %s to %s: %w", a, link.Attrs().Name, err)
 	}
-	return func() error { return unbind(path, addr) }, nil
+	return func() error {
+		return withLink(path, func(h *netlink.Handle, link netlink.Link) error { return unbind(h, link, addr) })
+	}, nil
 }
 
 // Cleanup removes what a process that was killed has left in the network
 // namespace at path (empty: the process's own).
 func Cleanup(path string) error {
+	return withLink(path, removeLink)
+}
+
+// withLink calls f with our link, if it is there.
+func withLink(path string, f func(h *netlink.Handle, link netlink.Link) error) error {
 	h, err := openLinks(path)
 	if err != nil {
 		return err
@@ -53,10 +60,14 @@ func Cleanup(path string) error {
 	if errors.As(err, &missing) {
 		return nil
 	}
-	if err == nil {
-		err = h.LinkDel(link)
-	}
 	if err != nil {
+		return fmt.Errorf("find link %s: %w", LinkName, err)
+	}
+	return f(h, link)
+}
+
+func removeLink(h *netlink.Handle, link netlink.Link) error {
+	if err := h.LinkDel(link); err != nil {
 		return fmt.Errorf("remove link %s: %w", LinkName, err)
 	}
 	return nil
@@ -98,20 +109,7 @@ func ensureLink(h *netlink.Handle) (netlink.Link, error) {
 }
 
 // unbind removes the address, and our link when it was the last.
-func unbind(path string, addr *netlink.Addr) error {
-	h, err := openLinks(path)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	link, err := h.LinkByName(LinkName)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("find link %s: %w", LinkName, err)
-	}
+func unbind(h *netlink.Handle, link netlink.Link, addr *netlink.Addr) error {
 	if err := h.AddrDel(link, addr); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("remove %s from %s: %w", addr.IP, LinkName, err)
 	}
@@ -126,8 +124,5 @@ func unbind(path string, addr *netlink.Addr) error {
 			}
 		}
 	}
-	if err := h.LinkDel(link); err != nil {
-		return fmt.Errorf("remove link %s: %w", LinkName, err)
-	}
-	return nil
+	return removeLink(h, link)
 }

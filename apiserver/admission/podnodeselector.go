@@ -42,15 +42,22 @@ func (p podSelector) Admit(ctx context.Context, a admission.Attributes, o admiss
 	if !ok {
 		return nil
 	}
-	wanted, err := p.ofNamespace(ctx, a)
+	wanted, err := p.fits(ctx, a, pod)
 	if err != nil {
 		return err
 	}
-	if labels.Conflicts(wanted, pod.Spec.NodeSelector) {
-		return refusedSelector(a, pod, "pod node label selector conflicts with its namespace node label selector")
-	}
 	pod.Spec.NodeSelector = labels.Merge(wanted, pod.Spec.NodeSelector)
 	return p.Validate(ctx, a, o)
+}
+
+// fits gives the selector of the pod's namespace, which the pod's own must not
+// contradict.
+func (p podSelector) fits(ctx context.Context, a admission.Attributes, pod *corev1.Pod) (map[string]string, error) {
+	wanted, err := p.ofNamespace(ctx, a)
+	if err == nil && labels.Conflicts(wanted, pod.Spec.NodeSelector) {
+		err = refusedSelector(a, pod, "pod node label selector conflicts with its namespace node label selector")
+	}
+	return wanted, err
 }
 
 // Validate implements admission.ValidationInterface.
@@ -59,12 +66,8 @@ func (p podSelector) Validate(ctx context.Context, a admission.Attributes, _ adm
 	if !ok {
 		return nil
 	}
-	wanted, err := p.ofNamespace(ctx, a)
-	if err != nil {
+	if _, err := p.fits(ctx, a, pod); err != nil {
 		return err
-	}
-	if labels.Conflicts(wanted, pod.Spec.NodeSelector) {
-		return refusedSelector(a, pod, "pod node label selector conflicts with its namespace node label selector")
 	}
 	allowed, err := labels.ConvertSelectorToLabelsMap(p.selectors[a.GetNamespace()])
 	if err != nil {
