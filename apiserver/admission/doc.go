@@ -2,9 +2,10 @@
 // storage: what no kind can decide alone, because it depends on other objects
 // or on who asks.
 //
-// One file holds one plugin of kube-apiserver, under its name there
+// A file holds a plugin of kube-apiserver, or some small ones about one kind,
+// under their names there
 // (https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/);
-// chain.go lists them in order.
+// chain.go lists them in order, configuration.go reads what a file says to them.
 //
 // Plugins that act on objects of some kind (webhooks, policies, quotas) are
 // made when the first of those exists: lazy.go.
