@@ -55,6 +55,9 @@ type Of[T any] struct {
 	// NameValidation checks metadata.name; nil means DNS subdomain
 	// (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/).
 	NameValidation func(name string, prefix bool) []string
+	// FreeFinalizers lets finalizers be names without a domain, which most
+	// kinds refuse but for those of Kubernetes itself.
+	FreeFinalizers bool
 	// Validate checks a new object, everything but metadata, which the
 	// registry checks. Error messages are those of Kubernetes.
 	Validate func(*T) field.ErrorList
@@ -76,6 +79,8 @@ type Of[T any] struct {
 	// with the object still there, when asked is what the client asked for
 	// (nil: nothing). Only pods have it.
 	DeleteGrace func(obj *T, asked *int64) int64
+	// ReturnDeleted answers a deletion with the object instead of a Status.
+	ReturnDeleted bool
 	// OrphanByDefault is what garbage collection did before propagation
 	// policies for some kinds (ReplicationController, batch/v1 Job).
 	OrphanByDefault bool
@@ -101,6 +106,11 @@ type Of[T any] struct {
 
 // Status is the status subresource of T.
 type Status[T any] struct {
+	// KeepMetadata makes a status update change no metadata; else it may.
+	KeepMetadata bool
+	// Keep are the fields of metadata that it does not change, for kinds that
+	// keep some ("labels").
+	Keep []string
 	// PrepareUpdate keeps from old what a status update may not change beside
 	// everything outside status, which the registry keeps.
 	PrepareUpdate func(obj, old *T)
@@ -151,6 +161,8 @@ type Kind struct {
 	NoUnconditionalUpdate bool
 	CreateOnUpdate        bool
 	NoDeleteCollection    bool
+	FreeFinalizers        bool
+	ReturnDeleted         bool
 	Indexed               []string
 
 	New     func() runtime.Object
@@ -173,6 +185,8 @@ type Kind struct {
 
 // KindStatus is a [Status] without its type.
 type KindStatus struct {
+	KeepMetadata  bool
+	Keep          []string
 	ResetOnCreate func(runtime.Object)
 	PrepareUpdate func(obj, old runtime.Object)
 	Validate      func(obj, old runtime.Object) field.ErrorList
@@ -194,7 +208,7 @@ func (o Of[T]) Erase() *Kind {
 		Namespaced: !o.ClusterScoped, StorageVersion: o.StorageVersion, StorageResource: o.StorageResource,
 		Generation: o.Generation, OrphanByDefault: o.OrphanByDefault,
 		NoUnconditionalUpdate: o.NoUnconditionalUpdate, CreateOnUpdate: o.CreateOnUpdate,
-		NoDeleteCollection: o.NoDeleteCollection, Indexed: o.Indexed, NameValidation: o.NameValidation,
+		NoDeleteCollection: o.NoDeleteCollection, FreeFinalizers: o.FreeFinalizers, ReturnDeleted: o.ReturnDeleted, Indexed: o.Indexed, NameValidation: o.NameValidation,
 		New: func() runtime.Object { return any(new(T)).(runtime.Object) },
 	}
 	if k.Singular == "" {
@@ -284,7 +298,7 @@ func (o Of[T]) eraseColumns(k *Kind) {
 
 func (o Of[T]) eraseSubresources(k *Kind) {
 	if s := o.Status; s != nil {
-		k.Status = &KindStatus{PrepareUpdate: two(s.PrepareUpdate), Validate: check(s.Validate), ResetOnCreate: one(s.ResetOnCreate)}
+		k.Status = &KindStatus{KeepMetadata: s.KeepMetadata, Keep: s.Keep, PrepareUpdate: two(s.PrepareUpdate), Validate: check(s.Validate), ResetOnCreate: one(s.ResetOnCreate)}
 		if s.ResetOnCreate == nil {
 			k.Status.ResetOnCreate = clearStatus
 		}

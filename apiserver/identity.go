@@ -103,7 +103,7 @@ func (s *Server) authorize(c *genericapiserver.Config) (err error) {
 		Roles: rbac.Roles().Lister(), RoleBindings: rbac.RoleBindings().Lister(),
 		ClusterRoles: rbac.ClusterRoles().Lister(), ClusterRoleBindings: rbac.ClusterRoleBindings().Lister(),
 	}
-	nodes := &auth.Nodes{Pods: s.podsOfNode}
+	nodes := &auth.Nodes{Pods: s.podsOfNode, Request: s.nodeOfRequest}
 	s.authorizer, err = s.config.Authorization.New(auth.Deciders{
 		First: []union.NamedAuthorizer{
 			{AuthorizerName: "masters", Authorizer: authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)},

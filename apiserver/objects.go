@@ -2,14 +2,17 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 )
@@ -67,6 +70,19 @@ func listPods(ctx context.Context, store *genericregistry.Store, node string) ([
 		return nil, fmt.Errorf("list of pods is a %T", obj)
 	}
 	return list.Items, nil
+}
+
+// nodeOfRequest gives the node whose agent asks for a pod's certificate.
+func (s *Server) nodeOfRequest(ctx context.Context, namespace, name string) (string, error) {
+	requests := s.resources[schema.GroupResource{Group: certificatesv1beta1.GroupName, Resource: "podcertificaterequests"}]
+	if requests == nil {
+		return "", errors.New("PodCertificateRequests are not served")
+	}
+	r, err := read[certificatesv1beta1.PodCertificateRequest](ctx, requests.Store, namespace, name)
+	if err != nil {
+		return "", err
+	}
+	return string(r.Spec.NodeName), nil
 }
 
 // PriorityClass and PriorityClasses make objects implement admission.Objects.

@@ -107,6 +107,9 @@ var self = &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.Sys
 
 // New opens the data and puts the server together. Run serves.
 func New(ctx context.Context, c Config) (_ *Server, err error) {
+	if err := chooseFeatures(); err != nil {
+		return nil, err
+	}
 	c.complete()
 	closing, cancel := context.WithCancel(context.Background())
 	s := &Server{closing: closing, close: cancel, config: c, transport: inprocess.New(), ready: make(chan struct{}), resources: map[schema.GroupResource]*registry.Resource{}, byType: map[reflect.Type]*registry.Resource{}, routes: routes{}}

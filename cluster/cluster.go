@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/apiserver"
+	"github.com/skiffcluster/skiff/cluster/balancer"
 	"github.com/skiffcluster/skiff/cluster/pki"
 )
 
@@ -39,7 +40,8 @@ type Cluster struct {
 	access chan struct{} // one is sent when the administrator's certificate changed
 	told   sync.Once     // it is known where to send that
 	api    *apiserver.Server
-	temp   string // directory to remove in the end
+	way    *balancer.Balancer // to the API servers, when there is none in this process
+	temp   string             // directory to remove in the end
 
 	mu      sync.Mutex
 	rooms   []*running    // in the order of their start
@@ -87,6 +89,12 @@ func Start(ctx context.Context, config Config) (_ *Cluster, err error) {
 	content, err := c.readContent()
 	if err != nil {
 		return nil, err
+	}
+	if len(config.Masters) > 0 {
+		if err := c.startBeside(ctx, content); err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
 	if err := c.prepareAPIServer(); err != nil {
 		return nil, err
@@ -144,6 +152,9 @@ func (c *Cluster) startRooms(ctx context.Context) error {
 
 // RESTConfig is for clients with all rights, in this process.
 func (c *Cluster) RESTConfig() *restclient.Config {
+	if c.way != nil {
+		return c.way.RESTConfig("")
+	}
 	return c.As("kubernetes-admin", user.SystemPrivilegedGroup)
 }
 
@@ -153,6 +164,11 @@ func (c *Cluster) RESTConfig() *restclient.Config {
 func (c *Cluster) As(name string, groups ...string) *restclient.Config {
 	if namespace, _, err := serviceaccount.SplitUsername(name); err == nil {
 		groups = append(slices.Clone(groups), serviceaccount.MakeGroupNames(namespace)...)
+	}
+	if c.way != nil {
+		r := c.way.RESTConfig("")
+		r.Impersonate = restclient.ImpersonationConfig{UserName: name, Groups: groups}
+		return r
 	}
 	u := &user.DefaultInfo{Name: name, Groups: append(slices.Clone(groups), user.AllAuthenticated)}
 	return &restclient.Config{Host: "http://in-process", Transport: &early{cluster: c, user: u}, QPS: -1}

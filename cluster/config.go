@@ -60,6 +60,11 @@ type Config struct {
 
 	certificateClock clock.WithTicker // what certificates begin and end by; nil: the machine's
 
+	// Masters are host:port of API servers that are processes of their own, with
+	// the CA that is in DataDir ([ShareKeys]). There is none in this process then,
+	// and no controllers and no scheduler: Nodes go to whichever master answers,
+	// and so does what comes to Listen. One of them must serve.
+	Masters []string
 	// Join makes this a further master of a cluster that runs.
 	Join *Join
 	// ApproveServing approves the serving certificates of nodes that join.

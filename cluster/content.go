@@ -128,5 +128,8 @@ func (c *Cluster) applyContent(ctx context.Context, objs []*unstructured.Unstruc
 	if err := a.Apply(ctx, objs); err != nil {
 		return err
 	}
+	if c.api == nil {
+		return nil // it is in force with each master in its own time
+	}
 	return c.api.Settle(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"time"
 
@@ -17,17 +18,17 @@ import (
 
 // MakeHosts makes hosts for masters of the cluster that config is of, beside
 // those of its nodes and on the first of their networks. It gives the hosts'
-// addresses, and the one by which they reach this machine, of the family of the
-// services, which an API server is one of. [Remove] takes them away.
-func MakeHosts(config Config, names []string) (addresses []netip.Addr, gateway netip.Addr, err error) {
+// addresses, of the family of the services, which an API server is one of.
+// [Remove] takes them away.
+func MakeHosts(config Config, names []string) (addresses []netip.Addr, err error) {
 	config.complete()
 	plan, err := config.makeHosts(names, make([]int, len(names)))
 	if err != nil {
-		return nil, netip.Addr{}, err
+		return nil, err
 	}
 	services, err := first("service-cluster-ip-range", config.APIServer.ServiceClusterIPRange)
 	if err != nil {
-		return nil, netip.Addr{}, err
+		return nil, err
 	}
 	for _, name := range names {
 		h := plan.Hosts[name]
@@ -37,16 +38,19 @@ func MakeHosts(config Config, names []string) (addresses []netip.Addr, gateway n
 			addresses = append(addresses, h.Address)
 		}
 	}
-	if services.Addr().Is6() {
-		return addresses, machine(plan.network6(0)), nil
-	}
-	return addresses, machine(plan.Networks[0]), nil
+	return addresses, nil
 }
 
 // RunOnHost runs a process in the network of a host that [MakeHosts] made for
-// the cluster in dir, and waits for its end. The thread that starts it lives as
-// long, so that the process may ask for a signal at its parent's death.
+// the cluster in dir, or with an empty name in that of this machine, and waits
+// for its end. The thread that starts it lives as long, so that the process may
+// ask for a signal at its parent's death.
 func RunOnHost(dir, name string, cmd *exec.Cmd) error {
+	if name == "" {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		return cmd.Run()
+	}
 	return onHost(hostNS(dir, name), cmd.Run)
 }
 

@@ -39,7 +39,7 @@ type hostedNode struct {
 	Address                     string
 	CgroupRoot, BinDir          string
 	ClusterDomain, ClusterCIDR  string
-	Masters                     []string `json:",omitempty"` // beside the one that wrote this
+	Masters                     []string `json:",omitempty"` // beside the one of the kubeconfigs
 	DNSAddress                  netip.Addr
 	Labels                      map[string]string `json:",omitempty"`
 	Taints                      []corev1.Taint    `json:",omitempty"`
@@ -187,8 +187,10 @@ func (c *Cluster) startHosts(ctx context.Context, nodes []Node) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err := c.Listen("0.0.0.0:0"); err != nil {
-		return err
+	if c.way == nil {
+		if err := c.Listen("0.0.0.0:0"); err != nil {
+			return err
+		}
 	}
 	if err := c.ensureDNSService(ctx); err != nil {
 		return err
@@ -236,11 +238,11 @@ func (c *Cluster) startHosted(ctx context.Context, n Node, plan *hostsPlan) erro
 	}
 	cfg := hostedNode{
 		Name: n.NodeName, Dir: c.dir("nodes", n.NodeName), Address: plan.addresses(h, prefixes(c.config.ClusterCIDR)), CgroupRoot: hostCgroup(plan.ID, n.NodeName), BinDir: n.BinDir,
-		ClusterDomain: c.config.ClusterDomain, ClusterCIDR: c.config.ClusterCIDR, Masters: n.Masters, DNSAddress: dns, Labels: n.Labels, Taints: n.Taints,
+		ClusterDomain: c.config.ClusterDomain, ClusterCIDR: c.config.ClusterCIDR, DNSAddress: dns, Labels: n.Labels, Taints: n.Taints,
 		MaxPods: n.MaxPods, LeasePeriod: n.LeasePeriod, SyncPeriod: n.SyncPeriod, CNIConfDir: n.CNIConfDir, CNIBinDir: n.CNIBinDir,
 		ProxyMode: n.Proxier.Mode, IPVSScheduler: n.Proxier.IPVSScheduler, LoadBalancerPool: n.Proxier.LoadBalancerPool, HealthzAddress: n.Proxier.HealthzBindAddress, MetricsAddr: n.Proxier.MetricsBindAddress,
 	}
-	if err := c.writeHosted(&cfg, machine(plan.Networks[h.Network])); err != nil {
+	if err := c.writeHosted(&cfg, plan.Networks[h.Network]); err != nil {
 		return fmt.Errorf("node %s: %w", n.NodeName, err)
 	}
 	p := &hostProcess{program: n.Program, config: cfg.file("node.json"), log: cfg.file("node.log"), ns: hostNS(c.config.DataDir, n.NodeName), ready: make(chan struct{})}
@@ -254,14 +256,15 @@ func (c *Cluster) startHosted(ctx context.Context, n Node, plan *hostsPlan) erro
 
 // writeHosted writes all that a node's process reads. Its certificates are
 // written again when they are renewed.
-func (c *Cluster) writeHosted(n *hostedNode, server netip.Addr) error {
+func (c *Cluster) writeHosted(n *hostedNode, network netip.Prefix) error {
 	if err := os.MkdirAll(filepath.Join(n.Dir, "host"), 0o700); err != nil {
 		return err
 	}
-	addr, ok := c.listener().Addr().(*net.TCPAddr)
-	if !ok {
-		return fmt.Errorf("the API is served on %s, which is not TCP", c.listener().Addr())
+	servers, err := c.serversOn(network)
+	if err != nil {
+		return err
 	}
+	n.Masters = servers[1:]
 	keep := func(name string, leaf *pki.Leaf) error {
 		write := func() error {
 			pair := leaf.Current()
@@ -288,7 +291,7 @@ func (c *Cluster) writeHosted(n *hostedNode, server netip.Addr) error {
 		}
 		k := clientcmdapi.NewConfig()
 		// The server's certificate names no host's network: it is known by name.
-		k.Clusters["skiff"] = &clientcmdapi.Cluster{Server: "https://" + net.JoinHostPort(server.String(), strconv.Itoa(addr.Port)), TLSServerName: "kubernetes", CertificateAuthority: n.file("ca.crt")}
+		k.Clusters["skiff"] = &clientcmdapi.Cluster{Server: "https://" + servers[0], TLSServerName: "kubernetes", CertificateAuthority: n.file("ca.crt")}
 		k.AuthInfos["skiff"] = &clientcmdapi.AuthInfo{ClientCertificate: n.file(name + ".crt"), ClientKey: n.file(name + ".key")}
 		k.Contexts["skiff"] = &clientcmdapi.Context{Cluster: "skiff", AuthInfo: "skiff"}
 		k.CurrentContext = "skiff"
@@ -313,6 +316,18 @@ func (c *Cluster) writeHosted(n *hostedNode, server netip.Addr) error {
 		return err
 	}
 	return errors.Join(replaceFile(n.file("ca.crt"), c.pki.CA()), replaceFile(n.file("node.json"), raw))
+}
+
+// serversOn are host:port of the API for hosts on a network.
+func (c *Cluster) serversOn(network netip.Prefix) ([]string, error) {
+	if c.way != nil {
+		return c.config.Masters, nil
+	}
+	addr, ok := c.listener().Addr().(*net.TCPAddr)
+	if !ok {
+		return nil, fmt.Errorf("the API is served on %s, which is not TCP", c.listener().Addr())
+	}
+	return []string{net.JoinHostPort(machine(network).String(), strconv.Itoa(addr.Port))}, nil
 }
 
 func replaceFile(path string, data []byte) error {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"github.com/skiffcluster/skiff/apiserver"
 	"github.com/skiffcluster/skiff/cluster/pki"
@@ -135,6 +136,35 @@ func sharedFiles(dir, base string) (map[string][]byte, error) {
 		return nil, fmt.Errorf("certificates of the cluster: %w", err)
 	}
 	return out, nil
+}
+
+// ShareKeys gives the master whose data is to be in to the CAs and keys of the
+// cluster whose data is in from, as those are given that join. A cluster begins
+// with a CA. A master that has one keeps what it has.
+func ShareKeys(from, to string) error {
+	if exists(filepath.Join(to, "pki", "ca.crt")) {
+		return nil
+	}
+	if _, err := pki.Open(filepath.Join(from, "pki"), clock.RealClock{}); err != nil {
+		return err
+	}
+	files, err := sharedFiles(filepath.Join(from, "pki"), "pki")
+	if err != nil {
+		return err
+	}
+	last := filepath.Join("pki", "ca.crt") // it says that all is there
+	for name, data := range files {
+		if name != last {
+			err = errors.Join(err, writeWhole(filepath.Join(to, name), data))
+		}
+	}
+	if err == nil {
+		err = writeWhole(filepath.Join(to, last), files[last])
+	}
+	if err != nil {
+		return fmt.Errorf("keys of a master: %w", err)
+	}
+	return nil
 }
 
 func exists(path string) bool {

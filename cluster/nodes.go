@@ -44,9 +44,6 @@ type Node struct {
 	Host    bool
 	Network int
 	Program string
-	// Masters are further ones, host:port, that a node on a host of its own goes
-	// to when the one in this process does not answer.
-	Masters []string
 }
 
 // startNodes starts every node and waits until each is registered.

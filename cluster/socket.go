@@ -25,6 +25,10 @@ func (c *Cluster) Listen(address string) error {
 	if err != nil {
 		return fmt.Errorf("listen for the API: %w", err)
 	}
+	if c.way != nil {
+		c.socket = &socket{listener: l}
+		return c.run(context.Background(), "listener", background{func(ctx context.Context) error { return c.way.Forward(ctx, l) }})
+	}
 	a := c.config.APIServer
 	a.Listener = l
 	leaf, err := c.servingCertificate(a)

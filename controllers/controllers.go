@@ -61,6 +61,7 @@ func all() []controller {
 		{name: "certificatesigningrequest-approving-controller", alias: "csrapproving", setup: setUpApprover},                               // node agents' certificates are approved
 		{name: "certificatesigningrequest-signing-controller", alias: "csrsigning", setup: setUpSigner},                                     // approved certificates are signed
 		{name: "certificatesigningrequest-cleaner-controller", alias: "csrcleaner", setup: setUpCleaner},                                    // old requests go
+		{name: "podcertificaterequest-cleaner-controller", setup: setUpPodCertificateCleaner},                                               // and those of pods
 		{name: "storage-version-migrator-controller", setup: setUpStorageMigrator},                                                          // all objects of a resource are stored anew
 		{name: "bootstrap-signer-controller", alias: "bootstrapsigner", off: true, setup: setUpBootstrapSigner},                             // cluster-info, signed by each token
 		{name: "token-cleaner-controller", alias: "tokencleaner", off: true, setup: setUpTokenCleaner},                                      // expired tokens go

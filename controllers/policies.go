@@ -51,6 +51,10 @@ func setUpCleaner(mgr ctrl.Manager, cfg Config) error {
 	return (&certificates.Cleaner{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
 }
 
+func setUpPodCertificateCleaner(mgr ctrl.Manager, cfg Config) error {
+	return (&certificates.PodCleaner{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
+}
+
 func setUpBootstrapSigner(mgr ctrl.Manager, cfg Config) error {
 	return (&bootstrap.Signer{Client: mgr.GetClient(), Clock: cfg.Clock}).SetupWithManager(mgr)
 }

@@ -59,7 +59,7 @@ func lacks(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceLis
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
 	sum := map[corev1.ResourceName]int64{}
 	for _, o := range others {
-		for name, q := range resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{UseStatusResources: true}) {
+		for name, q := range resourcehelper.PodRequests(o, usedByOthers) {
 			sum[name] += units(name, q)
 		}
 	}
@@ -75,6 +75,10 @@ func lacks(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceLis
 	}
 	return "", 0, 0, 0
 }
+
+// usedByOthers counts for pods on the node what is most of their spec, as it was
+// allocated, and of what their status shows: a resize may be under way.
+var usedByOthers = resourcehelper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}
 
 func units(name corev1.ResourceName, q resource.Quantity) int64 {
 	if name == corev1.ResourceCPU {

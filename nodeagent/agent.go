@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
+	"github.com/skiffcluster/skiff/nodeagent/allocation"
 	"github.com/skiffcluster/skiff/nodeagent/environment"
 	"github.com/skiffcluster/skiff/nodeagent/eviction"
 	"github.com/skiffcluster/skiff/nodeagent/image"
@@ -75,6 +76,10 @@ type Agent struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*podworker.Worker
+	// wishes are pods whose specs ask for other resources than they were
+	// allocated.
+	wishes      map[types.UID]*corev1.Pod
+	allocations *allocation.Store
 }
 
 // New prepares an agent: ports are taken and directories made, nothing runs.
@@ -82,7 +87,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, ready: make(chan struct{}), synced: make(chan struct{}), workers: map[types.UID]*podworker.Worker{}}
+	a := &Agent{cfg: cfg, ready: make(chan struct{}), synced: make(chan struct{}), workers: map[types.UID]*podworker.Worker{}, wishes: map[types.UID]*corev1.Pod{}}
 	var err error
 	if a.client = cfg.Client; a.client == nil {
 		// No limits on this side: the API server's priority and fairness decide.
@@ -96,7 +101,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a.recordEvents()
-	for _, prepare := range []func() error{a.prepareRuntime, a.prepareNetwork, a.prepareVolumes, a.preparePods, a.prepareEviction, a.prepareServer} {
+	for _, prepare := range []func() error{a.prepareRuntime, a.prepareAllocations, a.prepareNetwork, a.prepareVolumes, a.preparePods, a.prepareEviction, a.prepareServer} {
 		if err := prepare(); err != nil {
 			return nil, fmt.Errorf("node agent: %w", err)
 		}
@@ -121,6 +126,16 @@ func (a *Agent) prepareRuntime() error {
 	}
 	var err error
 	a.engine, err = startContainerd(&a.cfg)
+	return err
+}
+
+func (a *Agent) prepareAllocations() error {
+	dir := "" // containers in memory do not outlive the process either
+	if !a.cfg.inMemory() {
+		dir = filepath.Join(a.cfg.DataDir, "allocations")
+	}
+	var err error
+	a.allocations, err = allocation.Open(dir)
 	return err
 }
 
@@ -159,6 +174,10 @@ func (a *Agent) prepareVolumes() error {
 	a.services = newServices(a.client)
 	a.volumes, err = volume.New(volume.Config{
 		DataDir: a.cfg.DataDir, Client: a.client, Objects: a.objects, Input: a.input,
+		Node: func() *corev1.Node { return a.node.Get() },
+		Event: func(pod *corev1.Pod, reason, message string) {
+			a.record(pod, "", corev1.EventTypeWarning, reason, message)
+		},
 		Failed: func(pod *corev1.Pod, f *volume.FailedMount) {
 			a.record(pod, "", corev1.EventTypeWarning, "FailedMount", f.Message)
 		},

@@ -27,6 +27,8 @@ func (h handler) Update(pod *corev1.Pod) {
 	a.mu.Lock()
 	w, known := a.workers[pod.UID]
 	if !known {
+		// With what it was allocated before the agent's start, if it was.
+		pod, _ := a.allocations.Apply(pod)
 		w = podworker.NewWorker(a.ctx, pod, host{a}, a.cfg.Clock, &a.tasks)
 	}
 	var rejected *podworker.Ending
@@ -34,6 +36,9 @@ func (h handler) Update(pod *corev1.Pod) {
 		rejected = a.admit(pod)
 	}
 	a.workers[pod.UID] = w
+	if rejected == nil {
+		pod = a.allocate(w, pod)
+	}
 	a.mu.Unlock()
 	if rejected != nil {
 		a.record(pod, "", corev1.EventTypeWarning, rejected.Reason, rejected.Message)
@@ -49,6 +54,7 @@ func (h handler) Update(pod *corev1.Pod) {
 		a.tasks.Go(func() { a.volumes.Update(a.ctx, pod) })
 	}
 	w.Update(pod, false)
+	a.grantWishes()
 }
 
 // admit decides whether the node takes a pod; a.mu is held.
@@ -58,6 +64,7 @@ func (a *Agent) admit(pod *corev1.Pod) *podworker.Ending {
 			return &podworker.Ending{Reason: eviction.ReasonEvicted, Message: message, Rejected: true}
 		}
 	}
+	pod, _ = a.allocations.Apply(pod)
 	return planAdmission(pod, a.activePods(), a.node.Get(), a.allocatable)
 }
 
@@ -75,6 +82,7 @@ func (h handler) Synced() {
 		klog.FromContext(a.ctx).Error(err, "Ending pods that are gone")
 	}
 	close(a.synced)
+	a.grantWishes()
 }
 
 // endOrphans ends what is left of pods that vanished while the agent was away.
@@ -108,6 +116,13 @@ func (a *Agent) endOrphans(ctx context.Context) error {
 		}
 		for _, uid := range uids {
 			orphan(uid, "", "")
+		}
+	}
+	for _, uid := range a.allocations.Pods() {
+		if a.worker(uid) == nil && left[uid] == nil {
+			if err := a.allocations.Release(uid); err != nil {
+				return err
+			}
 		}
 	}
 	for uid, pod := range left {
@@ -193,8 +208,11 @@ func (h host) Report(_ context.Context, pod *corev1.Pod, o podworker.Observed, s
 		return
 	}
 	latest := h.writer.Latest(pod)
+	// The API may have a newer spec already, of which nothing is decided yet.
+	seen := *pod
+	seen.Status = latest.Status
 	st := status.Generate(status.Input{
-		Pod: latest, Observed: o, State: s, HostIPs: h.hostIPs(), TerminationMessage: h.observer.TerminationMessage,
+		Pod: &seen, Observed: o, State: s, HostIPs: h.hostIPs(), TerminationMessage: h.observer.TerminationMessage,
 		RuntimeName: h.runtimeName(), Now: h.cfg.Clock.Now(),
 	})
 	h.writer.Set(latest, st, pod.DeletionTimestamp != nil && s.Ended())
@@ -205,11 +223,16 @@ func (h host) Gone(pod *corev1.Pod) {
 	h.mu.Lock()
 	w := h.workers[pod.UID]
 	delete(h.workers, pod.UID)
+	delete(h.wishes, pod.UID)
 	h.mu.Unlock()
 	if w != nil {
 		w.Close()
 	}
 	h.writer.Forget(pod.UID)
+	if err := h.allocations.Release(pod.UID); err != nil {
+		klog.FromContext(h.ctx).Error(err, "Forgetting pod", "Pod", klog.KObj(pod))
+	}
+	h.grantWishes()
 }
 
 // record sends an event of a pod or of one of its containers.

@@ -34,6 +34,7 @@ var ValidatingAdmissionPolicy = api.Of[admissionregistrationv1.ValidatingAdmissi
 	},
 	Validate: validateValidatingPolicy,
 	Status: &api.Status[admissionregistrationv1.ValidatingAdmissionPolicy]{
+		KeepMetadata: true,
 		Validate: func(p, _ *admissionregistrationv1.ValidatingAdmissionPolicy) field.ErrorList {
 			var e validate.Errors
 			if t := p.Status.TypeChecking; t != nil {

@@ -45,7 +45,7 @@ var APIService = api.Of[apiregistrationv1.APIService]{
 	},
 	NameValidation: validate.PathSegment,
 	Validate:       validateAPIService,
-	Status:         &api.Status[apiregistrationv1.APIService]{Validate: validateStatus},
+	Status:         &api.Status[apiregistrationv1.APIService]{Keep: []string{"labels", "ownerReferences"}, Validate: validateStatus},
 
 	Columns: []api.Column[apiregistrationv1.APIService]{
 		print.Name[apiregistrationv1.APIService](),

@@ -41,7 +41,8 @@ var StorageVersion = api.Of[apiserverinternalv1alpha1.StorageVersion]{
 	},
 	Validate: func(v *apiserverinternalv1alpha1.StorageVersion) field.ErrorList { return checkStatus(&v.Status) },
 	Status: &api.Status[apiserverinternalv1alpha1.StorageVersion]{
-		Validate: func(v, _ *apiserverinternalv1alpha1.StorageVersion) field.ErrorList { return checkStatus(&v.Status) },
+		KeepMetadata: true,
+		Validate:     func(v, _ *apiserverinternalv1alpha1.StorageVersion) field.ErrorList { return checkStatus(&v.Status) },
 	},
 
 	Columns: []api.Column[apiserverinternalv1alpha1.StorageVersion]{

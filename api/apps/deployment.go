@@ -33,7 +33,7 @@ var Deployment = api.Of[appsv1.Deployment]{
 	ValidateUpdate: validateDeploymentUpdate,
 	Warnings:       warnDeployment,
 
-	Status: &api.Status[appsv1.Deployment]{Validate: validateDeploymentStatus},
+	Status: &api.Status[appsv1.Deployment]{Keep: []string{"labels"}, Validate: validateDeploymentStatus},
 	Scale: &api.Scale[appsv1.Deployment]{
 		Get: func(d *appsv1.Deployment) (autoscalingv1.ScaleSpec, autoscalingv1.ScaleStatus) {
 			return autoscalingv1.ScaleSpec{Replicas: ptr.Deref(d.Spec.Replicas, 0)}, scaleStatus(d.Status.Replicas, d.Spec.Selector)

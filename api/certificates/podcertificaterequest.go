@@ -47,7 +47,7 @@ var PodCertificateRequest = api.Of[certificatesv1beta1.PodCertificateRequest]{
 	ValidateUpdate: func(r, old *certificatesv1beta1.PodCertificateRequest) field.ErrorList {
 		return apivalidation.ValidateImmutableField(r.Spec, old.Spec, field.NewPath("spec"))
 	},
-	Status: &api.Status[certificatesv1beta1.PodCertificateRequest]{Validate: checkPodCertificate},
+	Status: &api.Status[certificatesv1beta1.PodCertificateRequest]{KeepMetadata: true, Validate: checkPodCertificate},
 
 	Fields: func(r *certificatesv1beta1.PodCertificateRequest) fields.Set {
 		return fields.Set{"spec.signerName": r.Spec.SignerName, "spec.podName": r.Spec.PodName, "spec.nodeName": string(r.Spec.NodeName)}

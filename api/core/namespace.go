@@ -19,6 +19,7 @@ import (
 // Namespace separates the names of objects.
 var Namespace = api.Of[corev1.Namespace]{
 	Group: corev1.GroupName, Version: "v1", Kind: "Namespace", Resource: "namespaces",
+	ReturnDeleted: true,
 	ShortNames:    []string{"ns"},
 	ClusterScoped: true,
 

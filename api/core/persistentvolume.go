@@ -14,6 +14,7 @@ import (
 // PersistentVolume is a piece of storage.
 var PersistentVolume = api.Of[corev1.PersistentVolume]{
 	Group: corev1.GroupName, Version: "v1", Kind: "PersistentVolume", Resource: "persistentvolumes",
+	ReturnDeleted: true,
 	ShortNames:    []string{"pv"},
 	ClusterScoped: true,
 

@@ -25,7 +25,8 @@ const unset = "<unset>"
 // PersistentVolumeClaim asks for storage.
 var PersistentVolumeClaim = api.Of[corev1.PersistentVolumeClaim]{
 	Group: corev1.GroupName, Version: "v1", Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims",
-	ShortNames: []string{"pvc"},
+	ReturnDeleted: true,
+	ShortNames:    []string{"pvc"},
 
 	Default: func(c *corev1.PersistentVolumeClaim) {
 		DefaultPersistentVolumeClaim(c)

@@ -23,10 +23,11 @@ import (
 // is printed.
 var Pod = api.Of[corev1.Pod]{
 	Group: "", Version: "v1", Kind: "Pod", Resource: "pods",
-	ShortNames: []string{"po"},
-	Categories: []string{"all"},
-	Generation: true,
-	Default:    defaultPod,
+	ReturnDeleted: true,
+	ShortNames:    []string{"po"},
+	Categories:    []string{"all"},
+	Generation:    true,
+	Default:       defaultPod,
 
 	PrepareCreate: preparePod,
 	PrepareUpdate: func(pod, _ *corev1.Pod) { DropDisabledPodFields(&pod.Spec) },
@@ -37,6 +38,7 @@ var Pod = api.Of[corev1.Pod]{
 	Warnings:       warnPod,
 
 	Status: &api.Status[corev1.Pod]{
+		Keep:          []string{"deletionTimestamp", "ownerReferences"},
 		ResetOnCreate: func(pod *corev1.Pod) { pod.Status = corev1.PodStatus{Phase: corev1.PodPending} },
 		PrepareUpdate: preparePodStatus,
 		Validate:      ValidatePodStatusUpdate,

@@ -118,9 +118,12 @@ func PrepareResizeUpdate(pod, old *corev1.Pod) {
 	}
 	pod.Spec, pod.Status = *old.Spec.DeepCopy(), *old.Status.DeepCopy()
 	metav1.ResetObjectMetaForStatus(&pod.ObjectMeta, &old.ObjectMeta)
-	pod.Spec.Resources = is.Resources
+	if is.Resources != nil { // else it comes from a client that does not know of them
+		pod.Spec.Resources = is.Resources
+	}
 	pod.Spec.Containers = resized(is.Containers, pod.Spec.Containers)
 	pod.Spec.InitContainers = resized(is.InitContainers, pod.Spec.InitContainers)
+	defaultPodResources(pod)
 	countGeneration(pod, old)
 }
 
@@ -243,20 +246,22 @@ func (r *resize) sameContainers() bool {
 func (r *resize) checkContainers(rest *corev1.PodSpec) {
 	for i := range rest.InitContainers {
 		c, was, p := &rest.InitContainers[i], &r.old.Spec.InitContainers[i], r.fld.Child("initContainers").Index(i)
-		if !isSidecar(was) {
-			if !apiequality.Semantic.DeepEqual(c, was) {
-				r.Forbidden(r.fld, "resources for non-sidecar init containers are immutable")
-			}
-			continue
+		r.checkContainer(c, was, p)
+		if !apiequality.Semantic.DeepEqual(c, was) {
+			r.Forbidden(p, "only cpu and memory resources for init or sidecar containers are mutable")
 		}
-		r.checkContainer(c, was, p, "only cpu and memory resources for sidecar containers are mutable")
 	}
 	for i := range rest.Containers {
-		r.checkContainer(&rest.Containers[i], &r.old.Spec.Containers[i], r.fld.Child("containers").Index(i), onlyCPUAndMemory)
+		c, was := &rest.Containers[i], &r.old.Spec.Containers[i]
+		r.checkContainer(c, was, r.fld.Child("containers").Index(i))
+		if !apiequality.Semantic.DeepEqual(c, was) {
+			r.Forbidden(r.fld, onlyCPUAndMemory)
+		}
 	}
 }
 
-func (r *resize) checkContainer(c, was *corev1.Container, p *field.Path, only string) {
+// checkContainer reports what is removed. What it allows is set back in c.
+func (r *resize) checkContainer(c, was *corev1.Container, p *field.Path) {
 	if removed(c.Resources.Requests, was.Resources.Requests) {
 		r.Forbidden(p.Child("resources", "requests"), "resource requests cannot be removed")
 	}
@@ -264,9 +269,6 @@ func (r *resize) checkContainer(c, was *corev1.Container, p *field.Path, only st
 		r.Forbidden(p.Child("resources", "limits"), "resource limits cannot be removed")
 	}
 	setBack(&c.Resources, &was.Resources)
-	if !apiequality.Semantic.DeepEqual(c, was) {
-		r.Forbidden(r.fld, only)
-	}
 }
 
 // removed tells whether a list lost a resource.

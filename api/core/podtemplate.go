@@ -13,8 +13,9 @@ import (
 // themselves.
 var PodTemplate = api.Of[corev1.PodTemplate]{
 	Group: "", Version: "v1", Kind: "PodTemplate", Resource: "podtemplates",
-	Generation: true,
-	Default:    func(t *corev1.PodTemplate) { DefaultPodTemplate(&t.Template) },
+	ReturnDeleted: true,
+	Generation:    true,
+	Default:       func(t *corev1.PodTemplate) { DefaultPodTemplate(&t.Template) },
 
 	PrepareCreate: func(t *corev1.PodTemplate) { DropDisabledPodFields(&t.Template.Spec) },
 	PrepareUpdate: func(t, _ *corev1.PodTemplate) { DropDisabledPodFields(&t.Template.Spec) },

@@ -18,7 +18,8 @@ import (
 // ResourceQuota bounds what the objects of a namespace use in all.
 var ResourceQuota = api.Of[corev1.ResourceQuota]{
 	Group: corev1.GroupName, Version: "v1", Kind: "ResourceQuota", Resource: "resourcequotas",
-	ShortNames: []string{"quota"},
+	ReturnDeleted: true,
+	ShortNames:    []string{"quota"},
 
 	Default: func(q *corev1.ResourceQuota) {
 		roundUp(q.Spec.Hard)

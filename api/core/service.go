@@ -23,6 +23,7 @@ const affinitySeconds = 10800
 // are given out by the server, before validation.
 var Service = api.Of[corev1.Service]{
 	Group: corev1.GroupName, Version: "v1", Kind: "Service", Resource: "services",
+	ReturnDeleted:  true,
 	ShortNames:     []string{"svc"},
 	Categories:     []string{"all"},
 	CreateOnUpdate: true,

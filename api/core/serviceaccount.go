@@ -14,7 +14,8 @@ const enforceMountableSecrets = "kubernetes.io/enforce-mountable-secrets"
 // ServiceAccount is an identity for pods.
 var ServiceAccount = api.Of[corev1.ServiceAccount]{
 	Group: corev1.GroupName, Version: "v1", Kind: "ServiceAccount", Resource: "serviceaccounts",
-	ShortNames: []string{"sa"},
+	ReturnDeleted: true,
+	ShortNames:    []string{"sa"},
 
 	NameValidation: apivalidation.ValidateServiceAccountName,
 	PrepareCreate:  cleanSecretReferences,

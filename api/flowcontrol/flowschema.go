@@ -36,7 +36,8 @@ var FlowSchema = api.Of[flowcontrolv1.FlowSchema]{
 	},
 	Validate: validateFlowSchema,
 	Status: &api.Status[flowcontrolv1.FlowSchema]{
-		Validate: func(f, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateFlowSchemaStatus(f) },
+		KeepMetadata: true,
+		Validate:     func(f, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateFlowSchemaStatus(f) },
 	},
 
 	Columns: []api.Column[flowcontrolv1.FlowSchema]{

@@ -34,7 +34,8 @@ var PriorityLevelConfiguration = api.Of[flowcontrolv1.PriorityLevelConfiguration
 	Default:  defaultLevel,
 	Validate: validateLevel,
 	Status: &api.Status[flowcontrolv1.PriorityLevelConfiguration]{
-		Validate: func(p, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevelStatus(p) },
+		KeepMetadata: true,
+		Validate:     func(p, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevelStatus(p) },
 	},
 
 	Columns: []api.Column[flowcontrolv1.PriorityLevelConfiguration]{

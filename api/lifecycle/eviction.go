@@ -39,6 +39,7 @@ var Eviction = api.Of[lifecyclev1alpha1.Eviction]{
 		return immutable(field.NewPath("spec", "target"))
 	},
 	Status: &api.Status[lifecyclev1alpha1.Eviction]{
+		KeepMetadata: true,
 		Validate: func(v, old *lifecyclev1alpha1.Eviction) field.ErrorList {
 			return CheckEvictionStatus(&v.Status, &old.Status, time.Now())
 		},

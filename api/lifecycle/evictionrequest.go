@@ -39,6 +39,7 @@ var EvictionRequest = api.Of[lifecyclev1alpha1.EvictionRequest]{
 		return e.List()
 	},
 	Status: &api.Status[lifecyclev1alpha1.EvictionRequest]{
+		KeepMetadata: true,
 		Validate: func(r, old *lifecyclev1alpha1.EvictionRequest) field.ErrorList {
 			var e validate.Errors
 			fld := field.NewPath("status")

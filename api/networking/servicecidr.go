@@ -23,7 +23,7 @@ var ServiceCIDR = api.Of[networkingv1.ServiceCIDR]{
 	ValidateUpdate: func(c, old *networkingv1.ServiceCIDR) field.ErrorList {
 		return apivalidation.ValidateImmutableField(c.Spec.CIDRs, old.Spec.CIDRs, field.NewPath("spec", "cidrs"))
 	},
-	Status: &api.Status[networkingv1.ServiceCIDR]{},
+	Status: &api.Status[networkingv1.ServiceCIDR]{KeepMetadata: true},
 
 	Columns: []api.Column[networkingv1.ServiceCIDR]{
 		print.Name[networkingv1.ServiceCIDR](),

@@ -14,6 +14,7 @@ import (
 // DeviceClass is a sort of devices, which claims name.
 var DeviceClass = api.Of[resourcev1.DeviceClass]{
 	Group: resourcev1.GroupName, Version: "v1", Kind: "DeviceClass", Resource: "deviceclasses",
+	ReturnDeleted: true,
 	ClusterScoped: true,
 	Generation:    true,
 

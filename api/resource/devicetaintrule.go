@@ -43,6 +43,7 @@ var DeviceTaintRule = api.Of[resourcev1.DeviceTaintRule]{
 		return e.List()
 	},
 	Status: &api.Status[resourcev1.DeviceTaintRule]{
+		KeepMetadata: true,
 		Validate: func(r, _ *resourcev1.DeviceTaintRule) field.ErrorList {
 			fld := field.NewPath("status", "conditions")
 			errs := metav1validation.ValidateConditions(r.Status.Conditions, fld)

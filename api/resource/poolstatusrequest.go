@@ -14,6 +14,7 @@ import (
 // ResourcePoolStatusRequest asks once for how much of a driver's pools is free.
 var ResourcePoolStatusRequest = api.Of[resourcev1alpha3.ResourcePoolStatusRequest]{
 	Group: resourcev1alpha3.GroupName, Version: "v1alpha3", Kind: "ResourcePoolStatusRequest", Resource: "resourcepoolstatusrequests",
+	ReturnDeleted: true,
 	ClusterScoped: true,
 
 	Default: func(r *resourcev1alpha3.ResourcePoolStatusRequest) {
@@ -40,6 +41,7 @@ var ResourcePoolStatusRequest = api.Of[resourcev1alpha3.ResourcePoolStatusReques
 		return apivalidation.ValidateImmutableField(r.Spec, old.Spec, field.NewPath("spec"))
 	},
 	Status: &api.Status[resourcev1alpha3.ResourcePoolStatusRequest]{
+		KeepMetadata: true,
 		Validate: func(r, old *resourcev1alpha3.ResourcePoolStatusRequest) field.ErrorList {
 			if old.Status != nil {
 				return apivalidation.ValidateImmutableField(r.Status, old.Status, field.NewPath("status"))

@@ -16,13 +16,14 @@ import (
 // ResourceClaim asks for devices, and says which were given to it.
 var ResourceClaim = api.Of[resourcev1.ResourceClaim]{
 	Group: resourcev1.GroupName, Version: "v1", Kind: "ResourceClaim", Resource: "resourceclaims",
+	ReturnDeleted: true,
 
 	Default:        func(c *resourcev1.ResourceClaim) { defaultClaim(&c.Spec); defaultResults(&c.Status) },
 	ValidateCreate: func(c *resourcev1.ResourceClaim) field.ErrorList { return checkClaim(&c.Spec, field.NewPath("spec")) },
 	ValidateUpdate: func(c, old *resourcev1.ResourceClaim) field.ErrorList {
 		return apivalidation.ValidateImmutableField(c.Spec, old.Spec, field.NewPath("spec"))
 	},
-	Status: &api.Status[resourcev1.ResourceClaim]{Validate: checkClaimStatus},
+	Status: &api.Status[resourcev1.ResourceClaim]{KeepMetadata: true, Validate: checkClaimStatus},
 
 	Columns: []api.Column[resourcev1.ResourceClaim]{
 		print.Name[resourcev1.ResourceClaim](),

@@ -13,6 +13,7 @@ import (
 // ResourceClaimTemplate is what a claim is made of for each pod that names it.
 var ResourceClaimTemplate = api.Of[resourcev1.ResourceClaimTemplate]{
 	Group: resourcev1.GroupName, Version: "v1", Kind: "ResourceClaimTemplate", Resource: "resourceclaimtemplates",
+	ReturnDeleted: true,
 
 	Default: func(t *resourcev1.ResourceClaimTemplate) { defaultClaim(&t.Spec.Spec) },
 	ValidateCreate: func(t *resourcev1.ResourceClaimTemplate) field.ErrorList {

@@ -19,6 +19,7 @@ import (
 // ResourceSlice is a part of the devices that a driver offers.
 var ResourceSlice = api.Of[resourcev1.ResourceSlice]{
 	Group: resourcev1.GroupName, Version: "v1", Kind: "ResourceSlice", Resource: "resourceslices",
+	ReturnDeleted: true,
 	ClusterScoped: true,
 	Generation:    true,
 

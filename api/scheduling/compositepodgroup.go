@@ -28,6 +28,7 @@ var CompositePodGroup = api.Of[schedulingv1alpha3.CompositePodGroup]{
 		return compositeRules.check(field.NewPath("spec"), &g.Spec, &old.Spec)
 	},
 	Status: &api.Status[schedulingv1alpha3.CompositePodGroup]{
+		KeepMetadata: true,
 		Validate: func(g, _ *schedulingv1alpha3.CompositePodGroup) field.ErrorList {
 			return metav1validation.ValidateConditions(g.Status.Conditions, field.NewPath("status", "conditions"))
 		},

@@ -33,7 +33,7 @@ var PodGroup = api.Of[schedulingv1beta1.PodGroup]{
 	ValidateUpdate: func(g, old *schedulingv1beta1.PodGroup) field.ErrorList {
 		return checkBeta(schedulingv1alpha3.Validate_PodGroupSpec, field.NewPath("spec"), &g.Spec, &old.Spec)
 	},
-	Status: &api.Status[schedulingv1beta1.PodGroup]{Validate: checkGroupStatus},
+	Status: &api.Status[schedulingv1beta1.PodGroup]{KeepMetadata: true, Validate: checkGroupStatus},
 
 	Columns: []api.Column[schedulingv1beta1.PodGroup]{
 		print.Name[schedulingv1beta1.PodGroup](),

@@ -25,6 +25,7 @@ const (
 // CSIDriver is a driver of volumes, and what Kubernetes does for it.
 var CSIDriver = api.Of[storagev1.CSIDriver]{
 	Group: storagev1.GroupName, Version: "v1", Kind: "CSIDriver", Resource: "csidrivers",
+	ReturnDeleted:         true,
 	ClusterScoped:         true,
 	Generation:            true,
 	NoUnconditionalUpdate: true,
@@ -142,6 +143,7 @@ func validateCSIDriverUpdate(d, old *storagev1.CSIDriver) field.ErrorList {
 // CSINode says which drivers run on a node.
 var CSINode = api.Of[storagev1.CSINode]{
 	Group: storagev1.GroupName, Version: "v1", Kind: "CSINode", Resource: "csinodes",
+	ReturnDeleted:         true,
 	ClusterScoped:         true,
 	NoUnconditionalUpdate: true,
 

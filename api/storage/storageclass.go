@@ -31,6 +31,7 @@ const (
 // StorageClass is a way to make volumes.
 var StorageClass = api.Of[storagev1.StorageClass]{
 	Group: storagev1.GroupName, Version: "v1", Kind: "StorageClass", Resource: "storageclasses",
+	ReturnDeleted: true,
 	ShortNames:    []string{"sc"},
 	ClusterScoped: true,
 

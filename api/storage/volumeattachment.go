@@ -22,6 +22,7 @@ const (
 // VolumeAttachment asks for a volume to be attached to a node.
 var VolumeAttachment = api.Of[storagev1.VolumeAttachment]{
 	Group: storagev1.GroupName, Version: "v1", Kind: "VolumeAttachment", Resource: "volumeattachments",
+	ReturnDeleted:         true,
 	ClusterScoped:         true,
 	NoUnconditionalUpdate: true,
 
@@ -32,7 +33,7 @@ var VolumeAttachment = api.Of[storagev1.VolumeAttachment]{
 		}
 		return field.ErrorList{field.Invalid(field.NewPath("spec"), a.Spec, "field is immutable")}
 	},
-	Status: &api.Status[storagev1.VolumeAttachment]{Validate: validateAttachmentStatus},
+	Status: &api.Status[storagev1.VolumeAttachment]{KeepMetadata: true, Validate: validateAttachmentStatus},
 
 	Columns: []api.Column[storagev1.VolumeAttachment]{
 		print.Name[storagev1.VolumeAttachment](),

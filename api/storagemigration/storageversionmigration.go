@@ -43,7 +43,7 @@ var StorageVersionMigration = api.Of[storagemigrationv1.StorageVersionMigration]
 	ValidateUpdate: func(m, old *storagemigrationv1.StorageVersionMigration) field.ErrorList {
 		return apivalidation.ValidateImmutableField(m.Spec, old.Spec, field.NewPath("spec"))
 	},
-	Status: &api.Status[storagemigrationv1.StorageVersionMigration]{Validate: checkProgress},
+	Status: &api.Status[storagemigrationv1.StorageVersionMigration]{KeepMetadata: true, Validate: checkProgress},
 
 	Columns: []api.Column[storagemigrationv1.StorageVersionMigration]{
 		print.Name[storagemigrationv1.StorageVersionMigration](),

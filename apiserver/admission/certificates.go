@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -47,9 +48,19 @@ func (certificateSigning) Handles(op admission.Operation) bool { return op == ad
 
 // Validate implements admission.ValidationInterface.
 func (c certificateSigning) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if a.GetSubresource() != "status" {
+		return nil
+	}
+	if old, ok := a.GetOldObject().(*certificatesv1beta1.PodCertificateRequest); ok {
+		r, ok := a.GetObject().(*certificatesv1beta1.PodCertificateRequest)
+		if !ok {
+			return nil
+		}
+		return c.podCertificate(ctx, a, r, old)
+	}
 	old, ok := a.GetOldObject().(*certificatesv1.CertificateSigningRequest)
 	csr, is := a.GetObject().(*certificatesv1.CertificateSigningRequest)
-	if !ok || !is || a.GetSubresource() != "status" {
+	if !ok || !is {
 		return nil
 	}
 	if bytes.Equal(csr.Status.Certificate, old.Status.Certificate) && apiequality.Semantic.DeepEqual(csr.Status.Conditions, old.Status.Conditions) {

@@ -98,7 +98,7 @@ var plugins = []plugin{
 	{name: "LimitPodHardAntiAffinityTopology", make: simple(antiAffinity{}), off: true},
 	{name: "LimitRanger", make: func(c Config) (admission.Interface, error) { return &limitRanger{c.Objects}, nil }},
 	{name: "ServiceAccount", make: func(c Config) (admission.Interface, error) { return &serviceAccount{c.Objects}, nil }},
-	{name: "NodeRestriction", make: func(c Config) (admission.Interface, error) { return &nodeRestriction{c.Objects}, nil }},
+	{name: "NodeRestriction", make: func(c Config) (admission.Interface, error) { return &nodeRestriction{c.Objects, c.Authorizer}, nil }},
 	{name: "TaintNodesByCondition", make: simple(taintNodes{})},
 	{name: "AlwaysPullImages", make: simple(alwaysPull{}), off: true},
 	{name: "ImagePolicyWebhook", make: newImagePolicy, off: true},

@@ -14,13 +14,17 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/skiffcluster/skiff/apiserver/auth"
 )
 
 // nodeRestriction lets an agent change its own node and the pods bound to it
 // and no others.
-type nodeRestriction struct{ objects Objects }
+type nodeRestriction struct {
+	objects    Objects
+	authorizer authorizer.UnconditionalAuthorizer
+}
 
 func (n *nodeRestriction) Handles(op admission.Operation) bool { return op != admission.Connect }
 
@@ -38,6 +42,8 @@ func (n *nodeRestriction) Validate(ctx context.Context, a admission.Attributes, 
 		err = ownNode(node, a)
 	case "serviceaccounts":
 		err = n.token(ctx, node, a)
+	case "podcertificaterequests":
+		return n.certificate(ctx, node, a)
 	case "leases":
 		err = ownLease(node, a)
 	case "csinodes":

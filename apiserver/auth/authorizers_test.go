@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	rbaclisters "k8s.io/client-go/listers/rbac/v1"
@@ -68,7 +69,7 @@ func bootstrapped(t *testing.T) *auth.RBAC {
 	return rbacOf(t, objs...)
 }
 
-// ask reads a request: "VERB GROUP RESOURCE[/SUB] [NAMESPACE/]NAME" or
+// ask reads a request: "VERB GROUP RESOURCE[/SUB] [NAMESPACE/]NAME [FIELDS]" or
 // "VERB /path"; "-" stands for nothing.
 func ask(u user.Info, text string) authorizer.AttributesRecord {
 	w := strings.Fields(text)
@@ -87,6 +88,13 @@ func ask(u user.Info, text string) authorizer.AttributesRecord {
 			a.Namespace, a.Name = ns, name
 		} else {
 			a.Name = w[3]
+		}
+	}
+	if len(w) > 4 {
+		selector, err := fields.ParseSelector(w[4])
+		a.FieldSelectorParsingErr = err
+		if err == nil {
+			a.FieldSelectorRequirements = selector.Requirements()
 		}
 	}
 	return a
@@ -282,6 +290,11 @@ func TestNodeAuthorizer(t *testing.T) {
 			return pods, nil
 		}
 		return nil, nil
+	}, Request: func(_ context.Context, namespace, name string) (string, error) {
+		if namespace == "ns" && name == "req-n" {
+			return "n", nil
+		}
+		return "", fmt.Errorf("%s/%s not found", namespace, name)
 	}}
 	agent, other := someone("system:node:n", "system:nodes"), someone("system:node:m", "system:nodes")
 	for _, c := range []struct {
@@ -312,6 +325,15 @@ func TestNodeAuthorizer(t *testing.T) {
 		{"list - services", true, true},
 		{"update coordination.k8s.io leases kube-node-lease/n", true, true},
 		{"create - events ns/", true, true},
+		{"create certificates.k8s.io podcertificaterequests ns/", true, true},
+		{"get certificates.k8s.io podcertificaterequests ns/req-n", true, false},
+		{"get certificates.k8s.io podcertificaterequests ns/req-other", false, false},
+		{"watch certificates.k8s.io podcertificaterequests ns/ spec.nodeName=n", true, false},
+		{"list certificates.k8s.io podcertificaterequests ns/ metadata.name=x,spec.nodeName=n", true, false},
+		{"list certificates.k8s.io podcertificaterequests ns/", false, false},
+		{"watch certificates.k8s.io podcertificaterequests ns/ spec.nodeName!=other", false, false},
+		{"update certificates.k8s.io podcertificaterequests/status ns/req-n", false, false},
+		{"delete certificates.k8s.io podcertificaterequests ns/req-n", false, false},
 		{"delete - nodes n", false, false},
 		{"create - pods/exec ns/p", false, false},
 		{"get /metrics", false, false},

@@ -6,7 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 )
@@ -27,12 +30,16 @@ func NodeName(u user.Info) (string, bool) {
 // NodePods reads the pods that are bound to a node.
 type NodePods func(ctx context.Context, node string) ([]corev1.Pod, error)
 
+// RequestNode reads the node that a PodCertificateRequest is of.
+type RequestNode func(ctx context.Context, namespace, name string) (string, error)
+
 // Nodes authorizes node agents: an agent may read what the pods on its node
 // refer to and nothing else of that kind. It asks the API server's watch
 // cache, which is indexed by node, at each request: there is no graph of all
 // references to keep up to date.
 type Nodes struct {
-	Pods NodePods
+	Pods    NodePods
+	Request RequestNode
 }
 
 // referenced are the resources that agents may read only when a pod of theirs
@@ -54,6 +61,9 @@ func (n *Nodes) Authorize(ctx context.Context, a authorizer.Attributes) (authori
 		if names, ok := referenced[a.GetResource()]; ok {
 			return n.byReference(ctx, node, a, names)
 		}
+	}
+	if a.GetAPIGroup() == certificatesv1.GroupName && a.GetResource() == "podcertificaterequests" {
+		return n.certificates(ctx, node, a)
 	}
 	for i := range nodeRules {
 		if allows(&nodeRules[i], a) {
@@ -84,6 +94,33 @@ func (n *Nodes) byReference(ctx context.Context, node string, a authorizer.Attri
 		}
 	}
 	return authorizer.DecisionNoOpinion, fmt.Sprintf("no relationship found between node '%s' and this object", node), nil
+}
+
+// certificates lets an agent ask for certificates, for which pods admission
+// decides, and see the requests of its own node.
+func (n *Nodes) certificates(ctx context.Context, node string, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if a.GetSubresource() != "" {
+		return authorizer.DecisionNoOpinion, "nodes may not access the status subresource of PodCertificateRequests", nil
+	}
+	switch a.GetVerb() {
+	case "create":
+		return authorizer.DecisionAllow, "", nil
+	case "get":
+		of, err := n.Request(ctx, a.GetNamespace(), a.GetName())
+		if err == nil && of == node {
+			return authorizer.DecisionAllow, "", nil
+		}
+		return authorizer.DecisionNoOpinion, fmt.Sprintf("no relationship found between node '%s' and this object", node), nil
+	case "list", "watch":
+		selected, err := a.GetFieldSelector()
+		if err == nil && slices.ContainsFunc(selected, func(r fields.Requirement) bool {
+			return r.Field == "spec.nodeName" && r.Operator == selection.Equals && r.Value == node
+		}) {
+			return authorizer.DecisionAllow, "", nil
+		}
+		return authorizer.DecisionNoOpinion, "can only list/watch podcertificaterequests with nodeName field selector", nil
+	}
+	return authorizer.DecisionNoOpinion, fmt.Sprintf("nodes may not %s podcertificaterequests", a.GetVerb()), nil
 }
 
 func secretsOf(p *corev1.Pod) []string {

@@ -100,9 +100,9 @@ func newStore(scheme *runtime.Scheme, k *api.Kind, getter generic.RESTOptionsGet
 			return storage.SelectionPredicate{Label: l, Field: f, GetAttrs: attributes(k), IndexFields: k.Indexed}
 		},
 	}
+	s.ReturnDeletedObject = k.ReturnDeleted
 	if k.DeleteGrace != nil {
 		s.DeleteStrategy = graceful{base}
-		s.ReturnDeletedObject = true
 	}
 	o := &generic.StoreOptions{RESTOptions: getter, AttrFunc: attributes(k)}
 	if len(k.Indexed) > 0 {

@@ -17,9 +17,12 @@ type statusStrategy struct{ strategy }
 func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 	keepSpec(obj, old)
 	m, before := obj.(metav1.Object), old.(metav1.Object)
-	m.SetGeneration(before.GetGeneration())
-	m.SetDeletionTimestamp(before.GetDeletionTimestamp())
-	m.SetOwnerReferences(before.GetOwnerReferences())
+	if s.kind.Status.KeepMetadata {
+		metav1.ResetObjectMetaForStatus(m, before)
+	}
+	for _, name := range s.kind.Status.Keep {
+		keep[name](m, before)
+	}
 	s.kind.Status.PrepareUpdate(obj, old)
 }
 
@@ -32,11 +35,21 @@ func (s statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtim
 }
 
 func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return s.forVersion(fieldpath.NewSet(
-		fieldpath.MakePathOrDie("spec"),
-		fieldpath.MakePathOrDie("metadata", "deletionTimestamp"),
-		fieldpath.MakePathOrDie("metadata", "ownerReferences"),
-	))
+	set := fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
+	if s.kind.Status.KeepMetadata {
+		set.Insert(fieldpath.MakePathOrDie("metadata"))
+	}
+	for _, name := range s.kind.Status.Keep {
+		set.Insert(fieldpath.MakePathOrDie("metadata", name))
+	}
+	return s.forVersion(set)
+}
+
+// keep sets a field of metadata to what it was.
+var keep = map[string]func(m, before metav1.Object){
+	"labels":            func(m, before metav1.Object) { m.SetLabels(before.GetLabels()) },
+	"ownerReferences":   func(m, before metav1.Object) { m.SetOwnerReferences(before.GetOwnerReferences()) },
+	"deletionTimestamp": func(m, _ metav1.Object) { m.SetDeletionTimestamp(nil) },
 }
 
 // statusStorage serves get, update and patch of a status.

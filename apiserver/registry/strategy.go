@@ -3,8 +3,11 @@ package registry
 import (
 	"context"
 	"reflect"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/operation"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -48,8 +51,39 @@ func (s strategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorL
 	if s.kind.NameValidation != nil {
 		check = s.kind.NameValidation
 	}
-	errs := apivalidation.ValidateObjectMetaAccessor(obj.(metav1.Object), s.kind.Namespaced, check, field.NewPath("metadata"))
-	return append(errs, s.kind.Validate(ctx, obj)...)
+	m := obj.(metav1.Object)
+	errs := apivalidation.ValidateObjectMetaAccessor(m, s.kind.Namespaced, check, field.NewPath("metadata"))
+	return append(append(errs, s.finalizers(m)...), s.kind.Validate(ctx, obj)...)
+}
+
+// finalizers refuses those without a domain that are not Kubernetes' own.
+func (s strategy) finalizers(m metav1.Object) field.ErrorList {
+	if s.kind.FreeFinalizers {
+		return nil
+	}
+	var errs field.ErrorList
+	for i, name := range m.GetFinalizers() {
+		switch name {
+		case metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents, string(corev1.FinalizerKubernetes):
+			continue
+		}
+		if !strings.Contains(name, "/") {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), name, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
+}
+
+// ValidateDeclaratively implements rest.DeclarativeValidationStrategy: it
+// tells every fault once, as Kubernetes does, where both the store's checks of
+// metadata and the kind's have found it.
+func (s strategy) ValidateDeclaratively(_ context.Context, _, _ runtime.Object, errs field.ErrorList, _ operation.Type, _ rest.DeclarativeValidationConfig) field.ErrorList {
+	return errs.Filter(func(error) bool { return false })
+}
+
+// DeclarativeValidationConfig implements rest.DeclarativeValidationStrategy.
+func (s strategy) DeclarativeValidationConfig(context.Context, runtime.Object, runtime.Object) rest.DeclarativeValidationConfig {
+	return rest.DeclarativeValidationConfig{}
 }
 
 func (s strategy) WarningsOnCreate(ctx context.Context, obj runtime.Object) []string {
@@ -69,7 +103,8 @@ func (s strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object)
 }
 
 func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
-	return append(s.kind.Validate(ctx, obj), s.kind.ValidateUpdate(ctx, obj, old)...)
+	errs := append(s.finalizers(obj.(metav1.Object)), s.kind.Validate(ctx, obj)...)
+	return append(errs, s.kind.ValidateUpdate(ctx, obj, old)...)
 }
 
 func (s strategy) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object) []string {

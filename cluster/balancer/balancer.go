@@ -38,6 +38,7 @@ const serverName = "kubernetes"
 type Balancer struct {
 	tls       *tls.Config
 	dialer    *connrotation.Dialer
+	through   *connrotation.Dialer // for what Forward passes on
 	transport *http.Transport
 
 	mu      sync.Mutex
@@ -60,8 +61,12 @@ func New(servers []string, c *tls.Config) (*Balancer, error) {
 	}
 	b.tls.ServerName, b.tls.NextProtos = serverName, []string{"h2", "http/1.1"}
 	b.dialer = connrotation.NewDialer((&net.Dialer{KeepAlive: 30 * time.Second}).DialContext)
+	b.through = connrotation.NewDialer(newSteadfast().DialContext)
 	b.transport = &http.Transport{
-		DialTLSContext: b.dial, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second,
+		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return b.dial(ctx, network, b.connect)
+		},
+		ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second,
 		HTTP2: &http.HTTP2Config{SendPingTimeout: silent, PingTimeout: patience},
 	}
 	return b, nil
@@ -96,7 +101,7 @@ type attempt struct {
 
 // dial connects to the server in use, or to the next that answers: each has a
 // head start on the one after it, or until it has failed.
-func (b *Balancer) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+func (b *Balancer) dial(ctx context.Context, network string, connect connrotation.DialFunc) (net.Conn, error) {
 	servers := b.Servers()
 	attempts := make(chan attempt, len(servers))
 	ctx, cancel := context.WithCancel(ctx)
@@ -107,7 +112,9 @@ func (b *Balancer) dial(ctx context.Context, network, _ string) (net.Conn, error
 		if begun < len(servers) && (begun == len(errs) || next == nil) {
 			s := servers[begun]
 			go func() {
-				c, err := b.connect(ctx, network, s)
+				once, cancel := context.WithTimeout(ctx, dialTimeout)
+				defer cancel()
+				c, err := connect(once, network, s)
 				attempts <- attempt{s, c, err}
 			}()
 			begun++
@@ -139,8 +146,6 @@ func closeOthers(attempts <-chan attempt, n int) {
 }
 
 func (b *Balancer) connect(ctx context.Context, network, server string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
 	raw, err := b.dialer.DialContext(ctx, network, server)
 	if err != nil {
 		return nil, err
@@ -190,17 +195,20 @@ func plan(have, want []string) []string {
 	return out
 }
 
-// Drop ends all connections; the next ones go to the next server.
+// Drop ends all connections, also those that were passed on; the next ones go to
+// the next server.
 func (b *Balancer) Drop() {
 	b.mu.Lock()
 	if len(b.servers) > 1 {
 		b.servers = slices.Concat(b.servers[1:], b.servers[:1])
 	}
 	b.mu.Unlock()
+	b.through.CloseAll()
 	b.Reconnect()
 }
 
-// Reconnect ends all connections, as when the client has a new certificate.
+// Reconnect ends all connections of clients that go by RESTConfig, as when they
+// have a new certificate.
 func (b *Balancer) Reconnect() {
 	b.dialer.CloseAll()
 	b.transport.CloseIdleConnections()

@@ -40,14 +40,19 @@ func Main(args []string) int {
 	case errors.As(err, &exit):
 		return int(exit)
 	}
-	fmt.Fprintln(os.Stderr, "Error: "+err.Error())
+	fmt.Fprintln(os.Stderr, errorPrefix+err.Error())
 	var usage usageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "unknown flag") {
 		fmt.Fprintf(os.Stderr, "Run 'skiff %s--help' for usage.\n", subcommand(root, args))
-		return 2
+		return exitUsage
 	}
 	return 1
 }
+
+const (
+	exitUsage   = 2
+	errorPrefix = "Error: "
+)
 
 // usageError is a command line that can't be understood.
 type usageError struct{ error }

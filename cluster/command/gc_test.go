@@ -21,7 +21,20 @@ func TestGCPercent(t *testing.T) {
 		"a large heap that idles is not collected all the time":   {1 << 30, time.Minute, 10},
 		"a heap that is collected every other second has no idle": {32 << 20, 2 * time.Second, 200},
 	} {
-		if got := gcPercent(c.live, c.since); got != c.want {
+		if got := gcPercent(c.live, 64<<20, c.since); got != c.want {
+			t.Errorf("%s: got %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+func TestBusyAllowance(t *testing.T) {
+	for name, c := range map[string]struct{ machine, want uint64 }{
+		"a machine that nothing is known of has the least": {0, 32 << 20},
+		"a small machine has the least":                    {512 << 20, 32 << 20},
+		"a laptop gives a part":                            {2 << 30, 64 << 20},
+		"a large machine gives no more than is of use":     {64 << 30, 128 << 20},
+	} {
+		if got := busyAllowance(c.machine); got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)
 		}
 	}

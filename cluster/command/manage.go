@@ -69,6 +69,15 @@ func newStatus() *cobra.Command {
 			health = err.Error()
 		}
 		fmt.Fprintf(w, "API\t%s\n", health)
+		seats, err := readSeats(p)
+		if err != nil {
+			return err
+		}
+		for i, m := range seats {
+			if len(seats) > 1 { // the only one has answered already
+				fmt.Fprintf(w, "Master %d\t%s\n", i, masterState(ctx, p, m))
+			}
+		}
 		nodes, err := k.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err == nil {
 			for _, n := range nodes.Items {
@@ -84,6 +93,24 @@ func newStatus() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// masterState says whether a master that is a process of its own serves.
+func masterState(ctx context.Context, p profile, m seat) string {
+	access, err := cluster.ReadAccess(p.dir, "https://"+m.api())
+	if err != nil {
+		return err.Error()
+	}
+	r := access.RESTConfig()
+	r.Timeout = time.Second // one that is cut off says nothing
+	k, err := kubernetes.NewForConfig(r)
+	if err != nil {
+		return err.Error()
+	}
+	if _, err := k.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
+		return err.Error()
+	}
+	return "ok, " + r.Host
 }
 
 func readiness(n *corev1.Node) string {

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,13 +26,12 @@ import (
 	"github.com/skiffcluster/skiff/cluster"
 )
 
-// seat is where one of the masters of `skiff up --masters` is: the first is in
-// the process of `skiff up`, each other one in a process of its own, so that it
-// can be killed and stopped as a machine can. Where nodes have hosts, so have
-// these masters: they can be cut off as a machine can.
+// seat is where one of the masters of `skiff up --masters` is. With several each
+// is a process of its own, so that it can be killed and stopped as a machine can.
+// Where nodes have hosts, so have they: they can be cut off as a machine can.
 type seat struct {
 	Peer string `json:"peer"`           // host:port of its etcd
-	Port int    `json:"port"`           // of its API; of the first it is --secure-port
+	Port int    `json:"port"`           // of its API; of one that is alone it is --secure-port
 	Host string `json:"host,omitempty"` // name of its own one; empty: this machine
 }
 
@@ -43,16 +43,20 @@ func (s seat) host() string {
 
 func (s seat) api() string { return net.JoinHostPort(s.host(), strconv.Itoa(s.Port)) }
 
-// furtherMasters are the processes.
-type furtherMasters struct {
+// masters are the processes of several masters. Of one that is alone there is
+// only its seat: it is in the process of `skiff up`.
+type masters struct {
 	profile profile
-	args    []string
+	args    []string // flags that all have
+	bind    string   // address that those without a host serve on
 	seats   []seat
-	running []bool // by seat: a process is kept there
+	kept    []bool // by seat: a process is kept there
+	// broken is why a process ended that must not have: it would again.
+	broken chan error
 
-	started chan struct{} // closed when the first master has, whose cluster is known then
-	cluster *cluster.Cluster
-	server  string // URL of the first
+	founding bool          // the first begins the cluster
+	known    chan struct{} // closed when cluster is
+	cluster  *cluster.Cluster
 
 	mu         sync.Mutex
 	token      cluster.Token
@@ -67,17 +71,12 @@ type furtherMasters struct {
 const seatsFile = "masters.json"
 
 // openMasters reads the seats, of which there is one for each master that there
-// ever was, or finds free ones. args are the flags of a further master.
-func openMasters(p profile, n int, config cluster.Config, args []string) (*furtherMasters, error) {
-	m := &furtherMasters{profile: p, args: args, started: make(chan struct{}), stopping: make(chan struct{})}
-	raw, err := os.ReadFile(filepath.Join(p.dir, seatsFile))
-	switch {
-	case err == nil:
-		if err := json.Unmarshal(raw, &m.seats); err != nil {
-			return nil, fmt.Errorf("masters of the cluster: %w", err)
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("masters of the cluster: %w", err)
+// ever was, or finds free ones. args are flags that all masters have.
+func openMasters(p profile, n int, config cluster.Config, args []string) (*masters, error) {
+	m := &masters{profile: p, args: args, broken: make(chan error, 1), known: make(chan struct{}), stopping: make(chan struct{})}
+	var err error
+	if m.seats, err = readSeats(p); err != nil {
+		return nil, err
 	}
 	if len(m.seats) > n && n > 1 {
 		return nil, usageError{fmt.Errorf("--masters %d: cluster %q has %d; 'skiff master remove' takes one out", n, p.name, len(m.seats))}
@@ -88,39 +87,55 @@ func openMasters(p profile, n int, config cluster.Config, args []string) (*furth
 	if err := m.find(n, config); err != nil {
 		return nil, err
 	}
-	if raw, err = json.Marshal(m.seats); err != nil {
+	raw, err := json.Marshal(m.seats)
+	if err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(p.dir, seatsFile), raw, 0o600); err != nil {
 		return nil, fmt.Errorf("masters of the cluster: %w", err)
 	}
-	m.running = make([]bool, len(m.seats))
+	m.kept = make([]bool, len(m.seats))
 	return m, nil
 }
 
+// readSeats gives the seats of a cluster; none is no error.
+func readSeats(p profile) (seats []seat, err error) {
+	raw, err := os.ReadFile(filepath.Join(p.dir, seatsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &seats)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("masters of the cluster: %w", err)
+	}
+	return seats, nil
+}
+
 // find gives n masters a seat each, and makes the hosts of all that have one.
-func (m *furtherMasters) find(n int, config cluster.Config) error {
-	address, onHosts := config.APIServer.AdvertiseAddress, config.Nodes[0].Host
+func (m *masters) find(n int, config cluster.Config) error {
+	address := config.APIServer.AdvertiseAddress
+	name := func(i int) string { return fmt.Sprintf("%s-master-%d", m.profile.name, i) }
 	var names []string
-	for i := 1; i < max(n, len(m.seats)); i++ {
-		if i < len(m.seats) && m.seats[i].Host != "" || i >= len(m.seats) && onHosts {
-			names = append(names, fmt.Sprintf("%s-master-%d", m.profile.name, i))
+	for i := range max(n, len(m.seats)) {
+		if i < len(m.seats) && m.seats[i].Host != "" || i >= len(m.seats) && n > 1 && config.Nodes[0].Host {
+			names = append(names, name(i))
 		}
 	}
 	addresses := map[string]string{}
 	if len(names) > 0 {
-		made, gateway, err := cluster.MakeHosts(config, names)
+		made, err := cluster.MakeHosts(config, names)
 		if err != nil {
 			return err
 		}
 		for i, name := range names {
 			addresses[name] = made[i].String()
 		}
-		address = gateway.AsSlice()
 	}
 	for i := len(m.seats); i < n; i++ {
-		if name := fmt.Sprintf("%s-master-%d", m.profile.name, i); addresses[name] != "" {
-			m.seats = append(m.seats, seat{Peer: net.JoinHostPort(addresses[name], "2380"), Port: 6443, Host: name})
+		if on := addresses[name(i)]; on != "" {
+			m.seats = append(m.seats, seat{Peer: net.JoinHostPort(on, "2380"), Port: 6443, Host: name(i)})
 			continue
 		}
 		peer, err := freePort(address)
@@ -144,55 +159,96 @@ func freePort(ip net.IP) (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// peers is how the first master is reached by the others.
-func (m *furtherMasters) peers() *etcd.Peers {
+// alone says that there is one master.
+func (m *masters) alone() bool { return len(m.seats) == 1 }
+
+// peers is how a master that is alone is reached by those that come.
+func (m *masters) peers() *etcd.Peers {
 	return &etcd.Peers{Listen: m.seats[0].Peer, Advertise: m.seats[0].Peer}
 }
 
-// servers are where the further masters serve the API.
-func (m *furtherMasters) servers() []string {
+// servers are where the masters serve the API.
+func (m *masters) servers() []string {
 	var out []string
-	for _, s := range m.seats[1:] {
+	for _, s := range m.seats {
 		out = append(out, s.api())
 	}
 	return out
 }
 
-func (m *furtherMasters) dir(i int) string {
+// dir is a master's data directory. That of one which is alone is the profile's.
+func (m *masters) dir(i int) string {
 	return filepath.Join(m.profile.dir, "masters", strconv.Itoa(i))
 }
 
-// resume starts those that have data: without them the first has no majority.
-func (m *furtherMasters) resume() error {
-	for i := 1; i < len(m.seats); i++ {
-		if has, err := etcd.HasData(filepath.Join(m.dir(i), "etcd")); err != nil {
-			return err
-		} else if has {
-			m.start(i)
-		}
+func (m *masters) hasData(i int) (bool, error) { return etcd.HasData(filepath.Join(m.dir(i), "etcd")) }
+
+// takeOver makes the data of a cluster whose master was alone the first one's.
+// The last step is the one that counts.
+func (m *masters) takeOver() error {
+	from := filepath.Join(m.profile.dir, "etcd")
+	if has, err := etcd.HasData(from); err != nil || !has {
+		return err
+	}
+	if has, err := m.hasData(0); err != nil || has {
+		return errors.Join(err, fmt.Errorf("both %s and %s have data: only one of them can be the first master's", from, m.dir(0)))
+	}
+	if err := m.shareKeys(); err != nil {
+		return err
+	}
+	if err := os.Rename(from, filepath.Join(m.dir(0), "etcd")); err != nil {
+		return fmt.Errorf("data of the first master: %w", err)
 	}
 	return nil
 }
 
-func (m *furtherMasters) start(i int) {
-	m.running[i] = true
+// shareKeys gives the first master the keys of the cluster.
+func (m *masters) shareKeys() error {
+	if err := os.MkdirAll(m.dir(0), 0o700); err != nil {
+		return fmt.Errorf("data of the first master: %w", err)
+	}
+	if err := m.place(0).check(); err != nil {
+		return err
+	}
+	return cluster.ShareKeys(m.profile.dir, m.dir(0))
+}
+
+// begin starts those that have data, or the first, and waits until one is ready.
+func (m *masters) begin(ctx context.Context) error {
+	if err := m.takeOver(); err != nil {
+		return err
+	}
+	var begun []int
+	for i := range m.seats {
+		if has, err := m.hasData(i); err != nil {
+			return err
+		} else if has {
+			begun = append(begun, i)
+		}
+	}
+	if len(begun) == 0 {
+		if err := m.shareKeys(); err != nil {
+			return err
+		}
+		m.founding, begun = true, []int{0}
+	}
+	for _, i := range begun {
+		m.start(i)
+	}
+	return m.ready(ctx, begun...)
+}
+
+func (m *masters) start(i int) {
+	m.kept[i] = true
 	m.group.Go(func() { m.keep(i) })
 }
 
 // join starts the others, one after the other, and waits until all are ready.
-func (m *furtherMasters) join(ctx context.Context, c *cluster.Cluster) error {
-	access, err := c.Access()
-	if err != nil {
-		return err
-	}
-	at, err := url.Parse(access.Server)
-	if err != nil {
-		return err
-	}
-	m.cluster, m.server = c, "https://"+net.JoinHostPort(m.seats[0].host(), at.Port())
-	close(m.started)
-	for i := 1; i < len(m.seats); i++ {
-		if !m.running[i] {
+func (m *masters) join(ctx context.Context, c *cluster.Cluster) error {
+	m.cluster = c
+	close(m.known)
+	for i := range m.seats {
+		if !m.kept[i] {
 			m.start(i)
 		}
 		if err := m.ready(ctx, i); err != nil {
@@ -202,26 +258,33 @@ func (m *furtherMasters) join(ctx context.Context, c *cluster.Cluster) error {
 	return nil
 }
 
-// ready waits for one.
-func (m *furtherMasters) ready(ctx context.Context, i int) error {
+// ready waits for one of several.
+func (m *masters) ready(ctx context.Context, which ...int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if r, ok := (profile{m.profile.name, m.dir(i)}).running(); ok && r.Ready {
-			return nil
+		for _, i := range which {
+			if r, ok := m.place(i).running(); ok && r.Ready {
+				return nil
+			}
 		}
 		select {
 		case <-tick.C:
+		case err := <-m.broken:
+			return err
 		case <-ctx.Done():
-			return fmt.Errorf("master %d does not become ready: %w; its log is %s.log", i, ctx.Err(), m.dir(i))
+			return fmt.Errorf("master %d does not become ready: %w; its log is %s.log", which[0], ctx.Err(), m.dir(which[0]))
 		}
 	}
 }
 
+// place is a master's data as that of a cluster.
+func (m *masters) place(i int) profile { return profile{m.profile.name, m.dir(i)} }
+
 // keep runs one, again when it ends by itself, until all are stopped.
-func (m *furtherMasters) keep(i int) {
+func (m *masters) keep(i int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -230,6 +293,9 @@ func (m *furtherMasters) keep(i int) {
 	}()
 	for ctx.Err() == nil {
 		join, err := m.joining(ctx, i)
+		if err == nil {
+			err = m.place(i).idle(ctx) // an earlier process may still be on its way out
+		}
 		if err == nil {
 			err = m.run(ctx, i, join)
 		}
@@ -252,12 +318,12 @@ const (
 
 // joining are the flags of a master that has no data yet, or has lost it: it
 // would begin a cluster of its own without them.
-func (m *furtherMasters) joining(ctx context.Context, i int) ([]string, error) {
-	if has, err := etcd.HasData(filepath.Join(m.dir(i), "etcd")); has || err != nil {
+func (m *masters) joining(ctx context.Context, i int) ([]string, error) {
+	if has, err := m.hasData(i); has || err != nil || m.founds(i) {
 		return nil, err
 	}
 	select {
-	case <-m.started:
+	case <-m.known:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -275,16 +341,26 @@ func (m *furtherMasters) joining(ctx context.Context, i int) ([]string, error) {
 		}
 		m.tokenUntil = time.Now().Add(tokenGood)
 	}
-	servers := []string{m.server}
+	var servers []string
 	for j, s := range m.seats {
-		if j > 0 && j != i {
+		if j != i {
 			servers = append(servers, "https://"+s.api())
 		}
 	}
 	return []string{"--join", strings.Join(servers, ","), "--token", m.token.String()}, nil
 }
 
-func (m *furtherMasters) run(ctx context.Context, i int, join []string) error {
+// founds says whether the cluster begins with a master: once it is known, it has.
+func (m *masters) founds(i int) bool {
+	select {
+	case <-m.known:
+		return false
+	default:
+		return m.founding && i == 0
+	}
+}
+
+func (m *masters) run(ctx context.Context, i int, join []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -292,31 +368,62 @@ func (m *furtherMasters) run(ctx context.Context, i int, join []string) error {
 	if err := os.MkdirAll(filepath.Dir(m.dir(i)), 0o700); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(m.dir(i)+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(m.dir(i)+".log", os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
+	begin, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	s := m.seats[i]
+	bind := m.bind
+	if s.Host != "" {
+		bind = net.IPv4zero.String()
+	}
 	args := append([]string{
-		"server", "--profile", m.profile.name, "--data-dir", m.dir(i), "--advertise-address", m.seats[i].host(),
-		"--secure-port", strconv.Itoa(m.seats[i].Port), "--etcd-peer-address", m.seats[i].Peer,
+		"server", "--profile", m.profile.name, "--data-dir", m.dir(i), "--bind-address", bind, "--advertise-address", s.host(),
+		"--secure-port", strconv.Itoa(s.Port), "--etcd-peer-address", s.Peer,
 	}, m.args...)
 	c := exec.CommandContext(ctx, self, append(args, join...)...)
 	c.Stdout, c.Stderr = log, log
+	c.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "SKIFF_") }) // flags of `skiff up`, which has read them
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = 30 * time.Second
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true} // Ctrl-C is for the first
-	if host := m.seats[i].Host; host != "" {
-		return cluster.RunOnHost(m.profile.dir, host, c)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true} // Ctrl-C is for `skiff up`
+	err = cluster.RunOnHost(m.profile.dir, s.Host, c)
+	// One that has data may have been unlucky, and one that joins too.
+	if wrong := c.ProcessState != nil && c.ProcessState.ExitCode() == exitUsage; ctx.Err() == nil && (wrong || m.founds(i)) {
+		said, _ := io.ReadAll(io.NewSectionReader(log, begin, 1<<20)) // without it the reason is all there is
+		broken := fmt.Errorf("master %d: %w; its log is %s", i, errors.Join(err, lastError(said)), log.Name())
+		if wrong {
+			broken = usageError{broken}
+		}
+		select {
+		case m.broken <- broken:
+		default: // one is enough
+		}
 	}
-	return c.Run()
+	return err
+}
+
+// lastError is what a command said last before it ended with an error.
+func lastError(said []byte) error {
+	lines := strings.Split(string(said), "\n")
+	for _, line := range slices.Backward(lines) {
+		if text, ok := strings.CutPrefix(line, errorPrefix); ok {
+			return errors.New(text)
+		}
+	}
+	return nil
 }
 
 // stop tells all to end. It may be called more than once.
-func (m *furtherMasters) stop() { m.once.Do(func() { close(m.stopping) }) }
+func (m *masters) stop() { m.once.Do(func() { close(m.stopping) }) }
 
 // wait ends all.
-func (m *furtherMasters) wait() {
+func (m *masters) wait() {
 	m.stop()
 	m.group.Wait()
 }
@@ -328,7 +435,7 @@ func serverFlags(up *pflag.FlagSet) []string {
 	var out []string
 	up.Visit(func(f *pflag.Flag) {
 		switch f.Name {
-		case "profile", "data-dir", "kubeconfig", "secure-port", "advertise-address":
+		case "profile", "data-dir", "kubeconfig", "bind-address", "secure-port", "advertise-address":
 			return
 		}
 		if server.Lookup(f.Name) == nil {

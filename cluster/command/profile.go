@@ -95,6 +95,28 @@ func (p profile) lock() (func(), error) {
 	return func() { _ = f.Close() }, nil
 }
 
+// idle waits until no process has the data any more, of one that was told to end.
+func (p profile) idle(ctx context.Context) error {
+	f, err := os.OpenFile(filepath.Join(p.dir, "lock"), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", p.dir, err)
+	}
+	defer func() { _ = f.Close() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // marker says whose a data directory is.
 const marker = "skiff-cluster"
 

@@ -61,3 +61,12 @@ func parseMappings(lines *bufio.Scanner) []mapping {
 	}
 	return out
 }
+
+// machineMemory is the machine's memory in bytes.
+func machineMemory() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0 // the least allowance
+	}
+	return uint64(info.Totalram) * uint64(info.Unit) //nolint:unconvert // other architectures have 32 bits
+}

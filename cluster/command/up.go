@@ -72,8 +72,8 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	f.IPVar(&o.advertise, "advertise-address", nil, "address by which others, pods among them, reach the API server (default: --bind-address, or the machine's)")
 	f.IntVar(&o.securePort, "secure-port", 6443, "port that the API is served on; 0 for any free one")
 	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; several that run containers have a host each: a network namespace of this machine")
-	f.IntVar(&o.masters, "masters", 1, "number of masters; the first is in this process, each other one in its own, with a port and data of its own, and a host of its own where nodes have one")
-	o.masterArgs = func() []string { return serverFlags(f) }
+	f.IntVar(&o.masters, "masters", 1, "number of masters; several are a process each, with a port and data of their own, and a host of their own where nodes have one")
+	o.masterArgs = func() []string { return append(serverFlags(f), fmt.Sprintf("--v=%d", o.verbosity)) }
 	f.IntVar(&o.networks, "node-networks", 1, "number of networks that these hosts are spread over")
 	nodeLifecycleFlags(f, &o.controllers)
 	f.DurationVar(&o.agent.LeasePeriod, "node-lease-renew-interval", 0, "time between signs of life of a node (default 10s)")
@@ -205,30 +205,16 @@ func (o *upOptions) run(ctx context.Context, out io.Writer) error {
 		}
 		fmt.Fprintf(out, " %s %-12s %6d ms\n", mark, s.Name, s.Took.Milliseconds())
 	}
-	further, err := openMasters(p, o.masters, config, o.masterArgs())
-	if err != nil {
-		return err
-	}
-	defer further.wait()
-	config.APIServer.Etcd.Peers = further.peers()
-	for i := range config.Nodes {
-		config.Nodes[i].Masters = further.servers()
-	}
-	if err := further.resume(); err != nil {
-		return err
-	}
-	c, err := cluster.Start(ctx, config)
+	c, stop, err := o.start(ctx, p, config)
+	defer stop()
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted while starting")
 		}
+		if errors.As(err, new(usageError)) {
+			return err
+		}
 		return fmt.Errorf("%w\nThe log is %s", err, log.Name())
-	}
-	defer c.Stop()
-	// All at once: each can give up what it leads while the others are there.
-	defer further.stop()
-	if err := further.join(ctx, c); err != nil {
-		return err
 	}
 	if err := o.announce(c, p, out, time.Since(begin)); err != nil {
 		return err
@@ -239,6 +225,45 @@ func (o *upOptions) run(ctx context.Context, out io.Writer) error {
 	}
 	fmt.Fprintln(out, "Stopping. The data stays; 'skiff delete' removes it.")
 	return nil
+}
+
+// start starts the cluster: a master that is alone in this process, several in
+// processes of their own, which this one keeps. stop ends what has started.
+func (o *upOptions) start(ctx context.Context, p profile, config cluster.Config) (c *cluster.Cluster, stop func(), err error) {
+	stop = func() {}
+	m, err := openMasters(p, o.masters, config, o.masterArgs())
+	if err != nil {
+		return nil, stop, err
+	}
+	if m.alone() {
+		config.APIServer.Etcd.Peers = m.peers()
+		if c, err = cluster.Start(ctx, config); err == nil {
+			stop = c.Stop
+		}
+		return c, stop, err
+	}
+	m.bind, config.Masters = o.bindAddress, m.servers()
+	m.args = append(m.args, "--tls-san="+config.APIServer.AdvertiseAddress.String()) // where this process takes connections for them
+	stop = m.wait
+	if err := step(config, "masters", func() error { return m.begin(ctx) }); err != nil {
+		return nil, stop, err
+	}
+	if c, err = cluster.Start(ctx, config); err != nil {
+		return nil, stop, err
+	}
+	stop = func() {
+		c.Stop()
+		m.wait()
+	}
+	return c, stop, step(config, "all masters", func() error { return m.join(ctx, c) })
+}
+
+// step is one part of the start.
+func step(config cluster.Config, name string, do func() error) error {
+	begin := time.Now()
+	err := do()
+	config.Progress(cluster.Step{Name: name, Took: time.Since(begin), Err: err})
+	return err
 }
 
 // path is the kubeconfig to write.

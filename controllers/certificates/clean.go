@@ -14,10 +14,11 @@ import (
 )
 
 // How long requests are kept (upstream's numbers): those that were answered,
-// and those that wait.
+// and those that wait; and those of pods, whatever became of them.
 const (
 	keepAnswered = time.Hour
 	keepWaiting  = 24 * time.Hour
+	keepOfPods   = 30 * time.Minute
 )
 
 // Cleaner deletes requests that have served their time.

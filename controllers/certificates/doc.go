@@ -4,6 +4,6 @@
 //
 // It reads requests and asks the API server who may do what; it writes the
 // condition Approved (approve.go), status.certificate and the condition Failed
-// (sign.go), and deletes requests (clean.go). request.go says what a node
-// agent's certificate may hold.
+// (sign.go), and deletes requests (clean.go), those for pods' certificates too
+// (cleanpods.go). request.go says what a node agent's certificate may hold.
 package certificates

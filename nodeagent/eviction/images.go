@@ -184,6 +184,9 @@ func (i *Images) detect(ctx context.Context, now time.Time) ([]unusedImage, erro
 	used := map[string]bool{}
 	for _, c := range containers {
 		used[c.Image], used[c.ImageID] = true, true
+		for _, id := range c.Mounted {
+			used[id] = true
+		}
 	}
 	for _, name := range i.cfg.Keep {
 		used[name] = true

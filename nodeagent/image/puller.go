@@ -36,39 +36,40 @@ func NewPuller(store Store, clk clock.PassiveClock) *Puller {
 // Event is sent while an image is got.
 type Event func(eventType, reason, message string)
 
-// Ensure gives a container's image, pulling it where its policy says so. The
-// error is a *podworker.Error with the reason of the container's waiting state.
-func (p *Puller) Ensure(ctx context.Context, c *corev1.Container, secrets []*corev1.Secret, event Event) (runtime.Image, error) {
-	if _, err := reference.ParseDockerRef(c.Image); err != nil {
-		message := fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: %v", c.Image, c.Image, err)
+// Ensure gives an image of a container or a volume, pulling it where the policy
+// says so. The error is a *podworker.Error with the reason of the container's
+// waiting state.
+func (p *Puller) Ensure(ctx context.Context, image string, policy corev1.PullPolicy, secrets []*corev1.Secret, event Event) (runtime.Image, error) {
+	if _, err := reference.ParseDockerRef(image); err != nil {
+		message := fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: %v", image, image, err)
 		event(corev1.EventTypeWarning, "InspectFailed", message)
-		return runtime.Image{}, p.fail(event, podworker.InvalidImageName, message, err)
+		return runtime.Image{}, failure(image, podworker.InvalidImageName, message, err)
 	}
-	img, err := p.store.ImageByRef(ctx, c.Image)
+	img, err := p.store.ImageByRef(ctx, image)
 	present := err == nil
 	if err != nil && !errors.Is(err, runtime.ErrNotFound) {
-		message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
+		message := fmt.Sprintf("Failed to inspect image %q: %v", image, err)
 		event(corev1.EventTypeWarning, "InspectFailed", message)
-		return runtime.Image{}, p.fail(event, "ImageInspectError", message, err)
+		return runtime.Image{}, failure(image, "ImageInspectError", message, err)
 	}
-	if present && policy(c) != corev1.PullAlways {
-		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.Image))
+	if present && policy != corev1.PullAlways {
+		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", image))
 		return img, nil
 	}
-	if policy(c) == corev1.PullNever {
-		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+	if policy == corev1.PullNever {
+		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", image)
 		event(corev1.EventTypeWarning, podworker.ErrImageNeverPull, message)
-		return runtime.Image{}, p.fail(event, podworker.ErrImageNeverPull, message, err)
+		return runtime.Image{}, failure(image, podworker.ErrImageNeverPull, message, err)
 	}
-	return p.pull(ctx, c, secrets, event)
+	return p.pull(ctx, image, secrets, event)
 }
 
-func (p *Puller) pull(ctx context.Context, c *corev1.Container, secrets []*corev1.Secret, event Event) (runtime.Image, error) {
-	auth, err := Credentials(c.Image, secrets)
+func (p *Puller) pull(ctx context.Context, image string, secrets []*corev1.Secret, event Event) (runtime.Image, error) {
+	auth, err := Credentials(image, secrets)
 	if err != nil {
-		return runtime.Image{}, p.fail(event, podworker.ErrImagePull, err.Error(), err)
+		return runtime.Image{}, failure(image, podworker.ErrImagePull, err.Error(), err)
 	}
-	event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
+	event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", image))
 	began := p.clock.Now()
 	select {
 	case p.slot <- struct{}{}:
@@ -77,28 +78,20 @@ func (p *Puller) pull(ctx context.Context, c *corev1.Container, secrets []*corev
 	}
 	defer func() { <-p.slot }()
 	pulling := p.clock.Now()
-	img, err := p.store.PullImage(ctx, c.Image, auth)
+	img, err := p.store.PullImage(ctx, image, auth)
 	if err != nil {
 		if ctx.Err() != nil {
 			return runtime.Image{}, ctx.Err()
 		}
-		event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
-		return runtime.Image{}, p.fail(event, podworker.ErrImagePull, err.Error(), err)
+		event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", image, err))
+		return runtime.Image{}, failure(image, podworker.ErrImagePull, err.Error(), err)
 	}
 	now := p.clock.Now()
 	event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
-		c.Image, now.Sub(pulling).Truncate(time.Millisecond), now.Sub(began).Truncate(time.Millisecond), img.Size))
+		image, now.Sub(pulling).Truncate(time.Millisecond), now.Sub(began).Truncate(time.Millisecond), img.Size))
 	return img, nil
 }
 
-func (p *Puller) fail(event Event, reason, message string, err error) error {
-	event(corev1.EventTypeWarning, "Failed", "Error: "+reason)
-	return &podworker.Error{Reason: reason, Message: message, Err: err}
-}
-
-func policy(c *corev1.Container) corev1.PullPolicy {
-	if c.ImagePullPolicy == "" {
-		return corev1.PullIfNotPresent
-	}
-	return c.ImagePullPolicy
+func failure(image, reason, message string, err error) error {
+	return &podworker.Error{Reason: reason, Message: message, Image: image, Err: err}
 }

@@ -28,8 +28,8 @@ const (
 	// Outer Ethernet, IP, UDP and VXLAN headers take 50 bytes of each packet
 	// with IPv4, 70 with IPv6.
 	vxlanOverhead4, vxlanOverhead6 = 50, 70
-	// routesPeriod is how often routes are compared with the kernel: one that
-	// went away with its link comes back.
+	// routesPeriod is how often routes and rules are compared with the kernel: a
+	// route that went away with its link comes back.
 	routesPeriod = 15 * time.Second
 )
 
@@ -43,7 +43,8 @@ func (b *Bridge) SetPeers(peers []Peer) error {
 	return b.writeRoutes()
 }
 
-// KeepRoutes repairs the routes to other nodes until ctx ends.
+// KeepRoutes repairs the routes to other nodes and the table of rules until ctx
+// ends.
 func (b *Bridge) KeepRoutes(ctx context.Context) error {
 	for {
 		select {
@@ -56,6 +57,9 @@ func (b *Bridge) KeepRoutes(ctx context.Context) error {
 		b.mu.Unlock()
 		if err != nil {
 			klog.FromContext(ctx).Error(err, "Keeping the routes to other nodes")
+		}
+		if err := b.rules.check(); err != nil {
+			klog.FromContext(ctx).Error(err, "Keeping the rules of the pod network")
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +17,7 @@ import (
 //
 //	postrouting: source in a pod CIDR, target in no cluster CIDR, not out of the bridge → masquerade
 //	prerouting, output: to a local address, host port → dnat to the pod
+//	filter-prerouting: from a pod, to or from 127.0.0.0/8 → dropped: hostports_linux.go says why
 //	filter-output: redirects to pods → dropped: they have one way only, and it is right
 //	filter-forward: new TCP connections through the overlay → segments that fit
 //
@@ -32,11 +32,7 @@ type rules struct {
 	cidrs   []netip.Prefix
 	cluster []netip.Prefix
 	ports   map[string][]portRule // by pod
-}
-
-type portRule struct {
-	HostPort
-	to netip.Addr
+	written map[string]int        // chains, and how many rules each has; nil when that is not known
 }
 
 func newRules(bridge string) *rules {
@@ -53,41 +49,6 @@ func (r *rules) setCIDRs(cidrs, cluster []netip.Prefix) error {
 	return r.write()
 }
 
-// rememberHostPorts takes those of a pod that an earlier agent has connected;
-// the next write has them.
-func (r *rules) rememberHostPorts(podID string, ips []netip.Addr, ports []HostPort) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ports[podID] = planHostPorts(ips, ports)
-}
-
-func (r *rules) setHostPorts(podID string, ips []netip.Addr, ports []HostPort) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	wanted := planHostPorts(ips, ports)
-	if slices.Equal(wanted, r.ports[podID]) {
-		return nil
-	}
-	r.ports[podID] = wanted
-	if len(wanted) == 0 {
-		delete(r.ports, podID)
-	}
-	return r.write()
-}
-
-// planHostPorts leads each port to the pod's addresses of the same IP version.
-func planHostPorts(ips []netip.Addr, ports []HostPort) []portRule {
-	var wanted []portRule
-	for _, p := range ports {
-		for _, ip := range ips {
-			if !p.HostIP.IsValid() || p.HostIP.Is4() == ip.Is4() {
-				wanted = append(wanted, portRule{HostPort: p, to: ip})
-			}
-		}
-	}
-	return wanted
-}
-
 func (r *rules) remove() error {
 	c, err := nftables.New()
 	if err != nil {
@@ -100,20 +61,58 @@ func (r *rules) remove() error {
 	return nil
 }
 
-func (r *rules) write() error {
+// check writes the table again when somebody has removed it or rules of it.
+func (r *rules) check() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.written == nil {
+		return nil
+	}
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	table := &nftables.Table{Name: r.table, Family: nftables.TableFamilyINet}
-	// Adding before deleting makes deleting safe when there is none.
-	c.AddTable(table)
-	c.DelTable(table)
-	c.AddTable(table)
-	nat := func(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
-		return c.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: priority})
+	for chain, want := range r.written {
+		have, err := c.GetRules(table, &nftables.Chain{Name: chain, Table: table})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("read nftables table %s: %w", r.table, err)
+		}
+		if len(have) != want {
+			return r.write()
+		}
 	}
-	post := nat("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+	return nil
+}
+
+// tableWriter adds to a transaction that writes a table anew.
+type tableWriter struct {
+	*nftables.Conn
+	table *nftables.Table
+	rules map[string]int // added, by chain
+}
+
+func (w *tableWriter) chain(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+	w.rules[name] = 0
+	return w.AddChain(&nftables.Chain{Name: name, Table: w.table, Type: kind, Hooknum: hook, Priority: priority})
+}
+
+func (w *tableWriter) rule(chain *nftables.Chain, exprs ...[]expr.Any) {
+	w.rules[chain.Name]++
+	w.AddRule(&nftables.Rule{Table: w.table, Chain: chain, Exprs: slices.Concat(exprs...)})
+}
+
+func (r *rules) write() error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	w := &tableWriter{c, &nftables.Table{Name: r.table, Family: nftables.TableFamilyINet}, map[string]int{}}
+	// Adding before deleting makes deleting safe when there is none.
+	c.AddTable(w.table)
+	c.DelTable(w.table)
+	c.AddTable(w.table)
+	post := w.chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 	for _, cidr := range r.cidrs {
 		exprs := address(cidr, true, expr.CmpOpEq)
 		for _, cluster := range r.cluster {
@@ -121,49 +120,37 @@ func (r *rules) write() error {
 				exprs = append(exprs, address(cluster, false, expr.CmpOpNeq)[2:]...)
 			}
 		}
-		exprs = append(exprs, outInterface(r.iface, expr.CmpOpNeq)...)
-		c.AddRule(&nftables.Rule{Table: table, Chain: post, Exprs: append(exprs, &expr.Masq{})})
+		w.rule(post, exprs, outInterface(r.iface, expr.CmpOpNeq), masquerade())
 	}
-	r.writeFilters(c, table)
-	if len(r.ports) > 0 {
-		pre := nat("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
-		out := nat("output", nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
-		for _, ports := range r.ports {
-			for _, p := range ports {
-				for _, chain := range []*nftables.Chain{pre, out} {
-					c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: p.exprs()})
-				}
-				// A pod that comes back to itself needs another source.
-				own := append(address(netip.PrefixFrom(p.to, p.to.BitLen()), true, expr.CmpOpEq),
-					address(netip.PrefixFrom(p.to, p.to.BitLen()), false, expr.CmpOpEq)[2:]...)
-				c.AddRule(&nftables.Rule{Table: table, Chain: post, Exprs: append(own, &expr.Masq{})})
-			}
-		}
-	}
+	r.writeFilters(w)
+	r.writeHostPorts(w, post)
+	r.written = nil
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("write nftables table %s: %w", r.table, err)
 	}
+	r.written = w.rules
 	return nil
 }
 
-func (r *rules) writeFilters(c *nftables.Conn, table *nftables.Table) {
-	filter := func(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
-		return c.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: priority})
+func (r *rules) writeFilters(w *tableWriter) {
+	pre := w.chain("filter-prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle)
+	for _, source := range []bool{false, true} {
+		w.rule(pre, inInterface(r.iface), address(loopback, source, expr.CmpOpEq), drop())
 	}
-	out := filter("filter-output", nftables.ChainHookOutput, nftables.ChainPriorityFilter)
+	out := w.chain("filter-output", nftables.ChainTypeFilter, nftables.ChainHookOutput, nftables.ChainPriorityFilter)
 	// Redirect messages of RFC 792 and RFC 4861.
 	for protocol, kind := range map[byte]byte{unix.IPPROTO_ICMP: 5, unix.IPPROTO_ICMPV6: 137} {
-		c.AddRule(&nftables.Rule{Table: table, Chain: out, Exprs: append(outInterface(r.iface, expr.CmpOpEq),
+		w.rule(out, outInterface(r.iface, expr.CmpOpEq), []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{kind}},
-			&expr.Verdict{Kind: expr.VerdictDrop})})
+		}, drop())
 	}
 	// Both ends tell the size they can take in the packet that opens a
 	// connection: each is cut to what the way there carries.
-	forward := filter("filter-forward", nftables.ChainHookForward, nftables.ChainPriorityMangle)
-	c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: append(outInterface(r.overlay, expr.CmpOpEq),
+	forward := w.chain("filter-forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityMangle)
+	w.rule(forward, outInterface(r.overlay, expr.CmpOpEq), []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
@@ -171,7 +158,8 @@ func (r *rules) writeFilters(c *nftables.Conn, table *nftables.Table) {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0}},
 		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
 		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 2, Size: 2},
-		&expr.Exthdr{SourceRegister: 1, Type: 2, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt})})
+		&expr.Exthdr{SourceRegister: 1, Type: 2, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
+	})
 }
 
 // family matches the IP version.
@@ -211,36 +199,20 @@ func address(c netip.Prefix, source bool, op expr.CmpOp) []expr.Any {
 }
 
 func outInterface(name string, op expr.CmpOp) []expr.Any {
+	return linkName(expr.MetaKeyOIFNAME, name, op)
+}
+
+func inInterface(name string) []expr.Any { return linkName(expr.MetaKeyIIFNAME, name, expr.CmpOpEq) }
+
+func linkName(which expr.MetaKey, name string, op expr.CmpOp) []expr.Any {
 	b := make([]byte, unix.IFNAMSIZ)
 	copy(b, name)
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Meta{Key: which, Register: 1},
 		&expr.Cmp{Op: op, Register: 1, Data: b},
 	}
 }
 
-// exprs: to an address of this node, protocol and port → the pod.
-func (p portRule) exprs() []expr.Any {
-	var exprs []expr.Any
-	if p.HostIP.IsValid() && !p.HostIP.IsUnspecified() {
-		exprs = address(netip.PrefixFrom(p.HostIP, p.HostIP.BitLen()), false, expr.CmpOpEq)
-	} else {
-		exprs = append(family(p.to.Is4()),
-			&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)})
-	}
-	protocol := map[string]byte{"": unix.IPPROTO_TCP, "TCP": unix.IPPROTO_TCP, "UDP": unix.IPPROTO_UDP, "SCTP": unix.IPPROTO_SCTP}[p.Protocol]
-	nfproto := uint32(unix.NFPROTO_IPV6)
-	if p.to.Is4() {
-		nfproto = unix.NFPROTO_IPV4
-	}
-	return append(exprs,
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p.HostPort.HostPort)},
-		&expr.Immediate{Register: 1, Data: p.to.AsSlice()},
-		&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(p.ContainerPort)},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: nfproto, RegAddrMin: 1, RegProtoMin: 2},
-	)
-}
+func drop() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}} }
+
+func masquerade() []expr.Any { return []expr.Any{&expr.Masq{}} }

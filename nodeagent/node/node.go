@@ -281,6 +281,7 @@ func planPatch(from, to *corev1.NodeStatus, due bool) map[string]any {
 	set("daemonEndpoints", from.DaemonEndpoints, to.DaemonEndpoints)
 	set("nodeInfo", from.NodeInfo, to.NodeInfo)
 	set("images", from.Images, to.Images)
+	set("declaredFeatures", from.DeclaredFeatures, to.DeclaredFeatures)
 	if !equality.Semantic.DeepEqual(from.Addresses, to.Addresses) {
 		// Merged by type otherwise, of which there may be two the same.
 		list := []any{map[string]string{"$patch": "replace"}}

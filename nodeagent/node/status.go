@@ -22,6 +22,10 @@ type Observed struct {
 	NotReady error
 }
 
+// declaredFeatures are those that the API server and schedulers look for on a
+// node before they let a pod have them, in order.
+var declaredFeatures = []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
+
 // planStatus makes a node's status; old is what the API has, nil for none.
 // Conditions and fields of others stay.
 func planStatus(old *corev1.NodeStatus, o Observed, now time.Time) corev1.NodeStatus {
@@ -34,6 +38,7 @@ func planStatus(old *corev1.NodeStatus, o Observed, now time.Time) corev1.NodeSt
 	out.NodeInfo = o.Info
 	out.Images = o.Images
 	out.DaemonEndpoints.KubeletEndpoint.Port = o.Port
+	out.DeclaredFeatures = declaredFeatures
 	own := []corev1.NodeCondition{
 		pressure(o, corev1.NodeMemoryPressure, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
 		pressure(o, corev1.NodeDiskPressure, "KubeletHasDiskPressure", "kubelet has disk pressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),

@@ -2,11 +2,13 @@ package podworker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/skiffcluster/skiff/nodeagent/probe"
+	"github.com/skiffcluster/skiff/nodeagent/resources"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -51,6 +53,7 @@ const (
 type turn struct {
 	Input
 	state *State
+	plan  resources.Plan // of cgroups
 	out   Output
 }
 
@@ -69,7 +72,7 @@ func Next(state *State, in Input) Output {
 		t.end(t.Pod.DeletionTimestamp.Time)
 	case state.Ending != nil:
 		t.end(state.Ending.Since.Add(t.grace(state.Ending.Grace)))
-	case ended(t.Pod), Finished(t.Pod, in.Containers, in.Sandbox):
+	case ended(t.Pod), Finished(t.Pod, in.Containers, in.Sandbox, state.Replaced):
 		t.end(in.Now.Add(t.grace(nil)))
 	default:
 		t.run()
@@ -117,8 +120,8 @@ func ended(pod *corev1.Pod) bool {
 }
 
 // Finished says that all of a pod's containers have ended and none is started
-// again.
-func Finished(pod *corev1.Pod, containers []runtime.Container, sandbox *runtime.Sandbox) bool {
+// again, as those that are replaced are.
+func Finished(pod *corev1.Pod, containers []runtime.Container, sandbox *runtime.Sandbox, replaced map[string]string) bool {
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
 		if IsSidecar(c) {
@@ -132,7 +135,7 @@ func Finished(pod *corev1.Pod, containers []runtime.Container, sandbox *runtime.
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		latest := Latest(containers, runtime.Regular, c.Name)
-		if latest == nil || latest.State != runtime.Exited || mayRestart(pod, c, runtime.Regular, latest.ExitCode) {
+		if latest == nil || latest.State != runtime.Exited || mayRestart(pod, c, runtime.Regular, latest.ExitCode) || replaced[c.Name] == latest.ID {
 			return false
 		}
 	}
@@ -199,6 +202,7 @@ func (t *turn) run() {
 		t.killStrays()
 		return
 	}
+	t.resize()
 	if t.initialize() {
 		for i := range t.Pod.Spec.Containers {
 			t.keep(&t.Pod.Spec.Containers[i], runtime.Regular)
@@ -273,11 +277,16 @@ func (t *turn) keep(c *corev1.Container, kind runtime.ContainerKind) {
 	if t.busy(StartKey(c.Name)) {
 		return
 	}
+	if t.plan.Grow != nil && (latest == nil || latest.State != runtime.Running) {
+		return // it would not fit into the pod's cgroup yet
+	}
 	switch {
 	case latest == nil:
 		t.start(c, kind, nil)
 	case latest.State == runtime.Running:
 		t.watchOver(c, kind, latest)
+	case latest.State == runtime.Exited && t.state.Replaced[c.Name] == latest.ID:
+		t.start(c, kind, latest)
 	case latest.State == runtime.Created, latest.State == runtime.Unknown:
 		// A start that was cut off by the end of an agent.
 		t.start(c, kind, latest)
@@ -300,7 +309,11 @@ func (t *turn) watchOver(c *corev1.Container, kind runtime.ContainerKind, runnin
 	}
 	delete(t.state.Failures, StartKey(c.Name))
 	if kind != runtime.Ephemeral && running.Hash != "" && running.Hash != Hash(c) {
-		t.kill(running, t.Now.Add(t.grace(nil)), fmt.Sprintf("Container %s definition changed", c.Name)+", will be restarted")
+		t.replace(running, fmt.Sprintf("Container %s definition changed", c.Name)+", will be restarted")
+		return
+	}
+	if slices.Contains(t.plan.Restart, c.Name) {
+		t.replace(running, fmt.Sprintf("Container %s resize requires restart", c.Name))
 		return
 	}
 	if t.Probes == nil {
@@ -326,9 +339,13 @@ func (t *turn) start(c *corev1.Container, kind runtime.ContainerKind, latest *ru
 		if shown := f.Time.Add(time.Second); t.Now.Before(shown) {
 			t.wake(shown)
 		} else if f.Reason == ErrImagePull {
-			f.Reason, f.Message = ImagePullBackOff, fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %s", c.Image, f.Message)
+			f.Reason, f.Message = ImagePullBackOff, fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %s", f.Image, f.Message)
 			t.state.Failures[key] = f
-			t.event(corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image), c.Name)
+			about := c.Name
+			if f.Image != c.Image {
+				about = "" // an image of the pod's volumes
+			}
+			t.event(corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", f.Image), about)
 			t.event(corev1.EventTypeWarning, "Failed", "Error: "+ImagePullBackOff, c.Name)
 		}
 	}

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiffcluster/skiff/nodeagent/podworker"
 	"github.com/skiffcluster/skiff/nodeagent/probe"
+	"github.com/skiffcluster/skiff/nodeagent/resources"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -91,10 +93,14 @@ func (s *script) run(t *testing.T, commands string) string {
 			s.sandbox = nil
 		case "done": // KEY
 			s.done(args[0])
-		case "fail": // KEY REASON
+		case "fail": // KEY REASON [image=IMAGE] MESSAGE
 			delete(s.state.Busy, args[0])
 			f := s.state.Failures[args[0]]
-			s.state.Failures[args[0]] = podworker.Failure{Reason: args[1], Message: strings.Join(args[2:], " "), Time: s.now, Count: f.Count + 1}
+			image, message := "image", args[2:]
+			if name, ok := strings.CutPrefix(args[2], "image="); ok {
+				image, message = name, args[3:]
+			}
+			s.state.Failures[args[0]] = podworker.Failure{Reason: args[1], Image: image, Message: strings.Join(message, " "), Time: s.now, Count: f.Count + 1}
 		case "run": // NAME
 			s.change(t, args[0], func(c *runtime.Container) { c.State, c.StartedAt = runtime.Running, s.now })
 		case "exit": // NAME CODE
@@ -116,6 +122,16 @@ func (s *script) run(t *testing.T, commands string) string {
 					s.pod.Spec.Containers[i].Image = args[1]
 				}
 			}
+		case "cpu": // NAME LIMIT [restart]
+			for i := range s.pod.Spec.Containers {
+				if c := &s.pod.Spec.Containers[i]; c.Name == args[0] {
+					c.Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(args[1])}
+					if len(args) > 2 {
+						c.ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.RestartContainer}}
+					}
+				}
+			}
+			s.pod.Generation++
 		case "delete": // GRACE
 			s.pod.DeletionTimestamp = &metav1.Time{Time: s.now.Add(time.Duration(atoi(t, args[0])) * time.Second)}
 			s.pod.DeletionGracePeriodSeconds = new(int64(atoi(t, args[0])))
@@ -183,21 +199,35 @@ func (s *script) done(key string) {
 	delete(s.state.Failures, key)
 	switch a.Kind {
 	case podworker.MakeSandbox:
-		s.sandbox = &runtime.Sandbox{CreatedAt: s.now}
+		s.sandbox = &runtime.Sandbox{CreatedAt: s.now, Resources: resources.Pod(s.pod)}
+	case podworker.ResizePod:
+		plan := resources.NewPlan(s.pod, s.sandbox, s.containers)
+		for _, r := range []*runtime.Resources{plan.Grow, plan.Settle} {
+			if r != nil {
+				s.sandbox.Resources = *r
+			}
+		}
+		for _, c := range plan.Containers {
+			for i := range s.containers {
+				if s.containers[i].ID == c.ID {
+					s.containers[i].Resources = c.To
+				}
+			}
+		}
 	case podworker.AttachNetwork:
 		s.state.Attached = true
 	case podworker.PrepareVolumes:
 		s.state.VolumesReady = true
 	case podworker.StartContainer:
-		image := "image"
+		image, has := "image", runtime.Resources{}
 		for i := range s.pod.Spec.Containers {
-			if s.pod.Spec.Containers[i].Name == a.Container {
-				image = s.pod.Spec.Containers[i].Image
+			if c := &s.pod.Spec.Containers[i]; c.Name == a.Container {
+				image, has = c.Image, resources.Container(s.pod, c)
 			}
 		}
 		c := runtime.Container{
 			ID: fmt.Sprintf("%s-%d", a.Container, a.Attempt), Name: a.Container, Attempt: a.Attempt, Kind: a.Type, State: runtime.Running,
-			CreatedAt: s.now, StartedAt: s.now, Hash: podworker.Hash(&corev1.Container{Name: a.Container, Image: image}),
+			CreatedAt: s.now, StartedAt: s.now, Resources: has, Hash: podworker.Hash(&corev1.Container{Name: a.Container, Image: image}),
 		}
 		s.containers = append(s.containers, c)
 		s.probes[c.ID] = probe.State{Started: true, Ready: true}

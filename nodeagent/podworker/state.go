@@ -27,6 +27,8 @@ const (
 	KillContainer Kind = "KillContainer"
 	// RemoveContainer removes one that has ended and is not needed any more.
 	RemoveContainer Kind = "RemoveContainer"
+	// ResizePod brings cgroups to the resources that the pod was allocated.
+	ResizePod Kind = "ResizePod"
 	// Teardown removes network, volumes and sandbox; containers that have
 	// ended are left for their logs.
 	Teardown Kind = "Teardown"
@@ -67,7 +69,9 @@ type Failure struct {
 	// Reason and Message are of the container's waiting state, where it has
 	// one.
 	Reason, Message string
-	Time            time.Time
+	// Image that could not be had: the container's, or one that it mounts.
+	Image string
+	Time  time.Time
 	// Count of failures in a row.
 	Count int
 }
@@ -107,6 +111,13 @@ type State struct {
 	VolumesReady bool
 	PodIPs       []string
 
+	// Pending and Resizing are a resize that waits, and one that is carried out;
+	// nil for none. They are replaced, never changed.
+	Pending, Resizing *Resize
+	// Replaced are containers, ID by name, that are ended to be started anew at
+	// once, however they end.
+	Replaced map[string]string
+
 	Ending *Ending
 	// TornDown says that nothing is left to tear down.
 	TornDown bool
@@ -114,6 +125,13 @@ type State struct {
 	Forgotten bool
 	// StartTime is when the node took the pod up.
 	StartTime time.Time
+}
+
+// Resize is a change of resources: why it waits, or how it goes.
+type Resize struct {
+	Reason, Message string
+	// Generation of the pod that asks for it.
+	Generation int64
 }
 
 // NewState begins.

@@ -3,6 +3,7 @@ package podworker
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -15,7 +16,9 @@ import (
 type Error struct {
 	Reason  string
 	Message string
-	Err     error
+	// Image that could not be had, if that is why.
+	Image string
+	Err   error
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -62,7 +65,9 @@ type Worker struct {
 // NewWorker begins with a pod; nothing happens before Poke. Turns and actions
 // end with ctx and are counted in tasks.
 func NewWorker(ctx context.Context, pod *corev1.Pod, host Host, clk clock.WithDelayedExecution, tasks *sync.WaitGroup) *Worker {
-	return &Worker{host: host, clock: clk, ctx: ctx, tasks: tasks, pod: pod, state: NewState(clk.Now()), cancels: map[string]context.CancelFunc{}}
+	w := &Worker{host: host, clock: clk, ctx: ctx, tasks: tasks, pod: pod, state: NewState(clk.Now()), cancels: map[string]context.CancelFunc{}}
+	w.state.rememberResize(pod)
+	return w
 }
 
 // Pod gives the pod as the worker knows it.
@@ -208,6 +213,7 @@ func (s *State) clone() *State {
 	for k, a := range s.Busy {
 		c.Busy[k] = a
 	}
+	c.Replaced = maps.Clone(s.Replaced)
 	c.Backoffs = nil
 	return &c
 }
@@ -248,7 +254,7 @@ func (w *Worker) finish(a Action, result Result, err error, canceled bool) {
 		f := Failure{Message: err.Error(), Time: w.clock.Now(), Count: w.state.Failures[key].Count + 1}
 		var reasoned *Error
 		if errors.As(err, &reasoned) {
-			f.Reason, f.Message = reasoned.Reason, reasoned.Message
+			f.Reason, f.Message, f.Image = reasoned.Reason, reasoned.Message, reasoned.Image
 		}
 		w.state.Failures[key] = f
 		return

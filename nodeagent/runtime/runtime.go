@@ -22,6 +22,10 @@ import (
 // does not exist.
 var ErrNotFound = errors.New("not found")
 
+// ErrImageMount is returned, wrapped, for a container of which an image can't be
+// mounted. Its text is that of CRI's error.
+var ErrImageMount = errors.New("ImageVolumeMountFailed")
+
 // Runtime runs the containers of one node. Methods may be called
 // concurrently; calls for one container must not be.
 type Runtime interface {
@@ -31,6 +35,8 @@ type Runtime interface {
 	// EnsureSandbox makes the sandbox if it is not there: network namespace,
 	// IPC, UTS and cgroup parent. It does not touch the network inside.
 	EnsureSandbox(ctx context.Context, s SandboxSpec) (Sandbox, error)
+	// UpdateSandbox changes what limits a sandbox's cgroup as a whole.
+	UpdateSandbox(ctx context.Context, id string, r Resources) error
 	// RemoveSandbox removes a sandbox whose containers are gone. Removing
 	// what is not there is no error.
 	RemoveSandbox(ctx context.Context, id string) error
@@ -39,6 +45,9 @@ type Runtime interface {
 	Create(ctx context.Context, c ContainerSpec) (string, error)
 	// Start runs a created container.
 	Start(ctx context.Context, id string) error
+	// Update changes the limits of a running container, which goes on. A memory
+	// limit below what it uses is refused.
+	Update(ctx context.Context, id string, r Resources) error
 	// Signal sends a signal to a container's first process, "SIGTERM" as
 	// images and pods name it; an empty name is the image's own stop signal.
 	Signal(ctx context.Context, id, signal string) error
@@ -109,6 +118,8 @@ type Sandbox struct {
 	// NetNS is the path of its network namespace; empty with HostNetwork and
 	// where there are none.
 	NetNS string
+	// Resources that limit its cgroup.
+	Resources Resources
 }
 
 // ContainerSpec is one container, ready to be made: every reference resolved,
@@ -156,9 +167,13 @@ const (
 	Ephemeral ContainerKind = "ephemeral"
 )
 
-// Mount is a directory or file of the node inside a container.
+// Mount is a directory or file of the node, or an image, inside a container.
 type Mount struct {
 	Source, Target string
+	// Image stands in for Source: the ID of an image that is present, or a
+	// reference. Its files can be read and not executed. SubPath is a directory
+	// of it.
+	Image, SubPath string
 	ReadOnly       bool
 	// Propagation as in volumeMounts.
 	Propagation corev1.MountPropagationMode
@@ -169,10 +184,13 @@ type Device struct {
 	Source, Target, Permissions string
 }
 
-// Resources are cgroup limits; zero means none.
+// Resources are cgroup limits, and the requests and limits that they stand for;
+// zero means none.
 type Resources struct {
 	CPUShares     uint64 // from requests
 	CPUQuota      int64  // microseconds a period of 100 ms
+	CPURequest    int64  // thousandths of a CPU
+	CPULimit      int64  // thousandths of a CPU
 	MemoryLimit   int64  // bytes
 	MemoryRequest int64  // bytes
 	PidsLimit     int64
@@ -200,8 +218,12 @@ type Container struct {
 	Hash      string
 	Image     string // as the pod's spec named it
 	ImageID   string // "name@sha256:…"
-	State     State
-	PID       int
+	// Mounted are the IDs of the images that it mounts.
+	Mounted []string
+	State   State
+	PID     int
+	// Resources that it was given last; zero where that is not known.
+	Resources Resources
 
 	CreatedAt, StartedAt, FinishedAt time.Time
 

@@ -35,12 +35,44 @@ func conditions(in Input, s *corev1.PodStatus) []corev1.PodCondition {
 		c.LastTransitionTime = seconds(c.LastTransitionTime.Time)
 		out = append(out, c)
 	}
+	out = append(out, resizeConditions(in, s)...)
 	for _, c := range in.Pod.Status.Conditions {
-		if find(out, c.Type) == nil {
+		if find(out, c.Type) == nil && !ofResize(c.Type) {
 			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// resizeConditions are there only while a pod that has not ended waits for
+// resources or gets them. They tell of the generation that asked for them, and
+// their transition time changes with the reason.
+func resizeConditions(in Input, s *corev1.PodStatus) []corev1.PodCondition {
+	if s.Phase == corev1.PodSucceeded || s.Phase == corev1.PodFailed {
+		return nil
+	}
+	var out []corev1.PodCondition
+	for _, r := range []struct {
+		kind   corev1.PodConditionType
+		resize *podworker.Resize
+	}{{corev1.PodResizePending, in.State.Pending}, {corev1.PodResizeInProgress, in.State.Resizing}} {
+		if r.resize == nil {
+			continue
+		}
+		c := corev1.PodCondition{
+			Type: r.kind, Status: corev1.ConditionTrue, Reason: r.resize.Reason, Message: r.resize.Message,
+			ObservedGeneration: r.resize.Generation, LastTransitionTime: seconds(in.Now),
+		}
+		if old := find(in.Pod.Status.Conditions, r.kind); old != nil && old.Reason == c.Reason {
+			c.LastTransitionTime, c.LastProbeTime = old.LastTransitionTime, old.LastProbeTime
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func ofResize(t corev1.PodConditionType) bool {
+	return t == corev1.PodResizePending || t == corev1.PodResizeInProgress
 }
 
 func find(list []corev1.PodCondition, t corev1.PodConditionType) *corev1.PodCondition {

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiffcluster/skiff/nodeagent/podworker"
+	"github.com/skiffcluster/skiff/nodeagent/resources"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -75,8 +76,11 @@ func containerStatus(in Input, c *corev1.Container, kind runtime.ContainerKind, 
 		// An init container that runs has not done its work yet.
 		s.Ready = ready && (kind == runtime.Regular || podworker.IsSidecar(c))
 		s.AllocatedResources = c.Resources.Requests
-		s.Resources = c.Resources.DeepCopy()
+		s.Resources = resources.OfContainer(in.Pod, c, latest.Resources)
 	case runtime.Exited:
+		// What it will have when it starts again.
+		s.AllocatedResources = c.Resources.Requests
+		s.Resources = c.Resources.DeepCopy()
 		s.State.Terminated = terminated(in, latest)
 		s.Ready = kind == runtime.Init && latest.ExitCode == 0
 		if waiting := waitingToRestart(in, c, latest); waiting != nil {

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiffcluster/skiff/nodeagent/podworker"
+	"github.com/skiffcluster/skiff/nodeagent/resources"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -60,6 +61,12 @@ func Generate(in Input) corev1.PodStatus {
 	out.ContainerStatuses = containerStatuses(in, runtime.Regular)
 	out.EphemeralContainerStatuses = containerStatuses(in, runtime.Ephemeral)
 	out.Phase = phase(in, &out)
+	out.AllocatedResources = resources.Allocated(in.Pod)
+	has := runtime.Resources{}
+	if in.Observed.Sandbox != nil && out.Phase == corev1.PodRunning {
+		has = in.Observed.Sandbox.Resources
+	}
+	out.Resources = resources.OfPod(in.Pod, has)
 	if e := in.State.Ending; e != nil && e.Reason != "Removed" {
 		out.Reason, out.Message = e.Reason, e.Message
 	}

@@ -1,11 +1,17 @@
 package status_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"github.com/skiffcluster/skiff/nodeagent/podworker"
 	"github.com/skiffcluster/skiff/nodeagent/probe"
@@ -172,12 +178,124 @@ func TestPatch(t *testing.T) {
 		t.Errorf("more than what has changed: %v", got)
 	}
 	// Ready and ContainersReady have changed, the others have not.
-	if conditions := got["conditions"].([]corev1.PodCondition); len(conditions) != 2 {
+	if conditions := got["conditions"].([]any); len(conditions) != 2 {
 		t.Errorf("got %+v", conditions)
 	}
 	moved := second
 	moved.PodIPs = []corev1.PodIP{{IP: "10.0.0.3"}}
 	if list := status.Patch(&second, &moved)["podIPs"].([]any); len(list) != 2 {
 		t.Errorf("a replaced list has to say so: got %v", list)
+	}
+}
+
+// TestResize is what a status says of a pod whose spec, as it was allocated, and
+// whose container have different resources.
+func TestResize(t *testing.T) {
+	quantities := func(cpu string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}
+	}
+	allocated := func(in *status.Input) {
+		in.Pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: quantities("2"), Limits: quantities("2")}
+		in.Observed.Sandbox.Resources = runtime.Resources{CPUShares: 1024, CPURequest: 1000, CPUQuota: 100_000, CPULimit: 1000}
+	}
+	has := func(c *runtime.Container) {
+		c.Resources = runtime.Resources{CPUShares: 1024, CPURequest: 1000, CPUQuota: 100_000, CPULimit: 1000}
+	}
+	resizing := func(r *podworker.Resize) func(*status.Input) {
+		return func(in *status.Input) { in.State.Resizing = r }
+	}
+	pending := func(in *status.Input) {
+		in.State.Pending = &podworker.Resize{Reason: corev1.PodReasonDeferred, Message: "no room", Generation: 4}
+	}
+	for _, tt := range []struct {
+		name       string
+		change     []func(*status.Input)
+		has        string // of the container and of the pod
+		conditions string
+	}{
+		{"a running container has what the runtime says", []func(*status.Input){allocated, container(runtime.Running, has)}, "1 1", ""},
+		{"one that has ended will have what was allocated", []func(*status.Input){allocated, container(runtime.Exited, has, code(1))}, "2 1", ""},
+		{"a resize under way tells of its generation", []func(*status.Input){allocated, container(runtime.Running, has), resizing(&podworker.Resize{Generation: 2})},
+			"1 1", "PodResizeInProgress=True,,,2"},
+		{"one that failed tells why", []func(*status.Input){allocated, container(runtime.Running, has), resizing(&podworker.Resize{Reason: "Error", Message: "too small", Generation: 2})},
+			"1 1", "PodResizeInProgress=True,Error,too small,2"},
+		{"another may wait meanwhile", []func(*status.Input){allocated, container(runtime.Running, has), resizing(&podworker.Resize{Generation: 2}), pending},
+			"1 1", "PodResizePending=True,Deferred,no room,4 PodResizeInProgress=True,,,2"},
+		{"a pod that has ended waits for nothing", []func(*status.Input){allocated, policy(corev1.RestartPolicyNever), container(runtime.Exited, has), pending},
+			"2 2", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := status.Generate(input(tt.change...))
+			c := got.ContainerStatuses[0]
+			if text := c.Resources.Limits.Cpu().String() + " " + got.Resources.Limits.Cpu().String(); text != tt.has {
+				t.Errorf("got %s, want %s", text, tt.has)
+			}
+			if c.AllocatedResources.Cpu().String() != "2" || got.AllocatedResources.Cpu().String() != "2" {
+				t.Errorf("allocated: got %v and %v", c.AllocatedResources, got.AllocatedResources)
+			}
+			var conditions []string
+			for _, c := range got.Conditions {
+				if strings.HasPrefix(string(c.Type), "PodResize") {
+					conditions = append(conditions, fmt.Sprintf("%s=%s,%s,%s,%d", c.Type, c.Status, c.Reason, c.Message, c.ObservedGeneration))
+				}
+			}
+			if text := strings.Join(conditions, " "); text != tt.conditions {
+				t.Errorf("got %q, want %q", text, tt.conditions)
+			}
+		})
+	}
+}
+
+func TestPatchOfResize(t *testing.T) {
+	during := status.Generate(input(container(runtime.Running), func(in *status.Input) { in.State.Resizing = &podworker.Resize{Generation: 2} }))
+	after := status.Generate(input(container(runtime.Running), func(in *status.Input) { in.Pod.Status = during }))
+	got := status.Patch(&during, &after)
+	want := map[string]any{"conditions": []any{map[string]any{"type": corev1.PodResizeInProgress, "$patch": "delete"}}}
+	if !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("a condition that is over has to be deleted: got %v", got)
+	}
+}
+
+func TestPatchOfQuantities(t *testing.T) {
+	list := func(names ...corev1.ResourceName) corev1.ResourceList {
+		out := corev1.ResourceList{}
+		for _, name := range names {
+			out[name] = resource.MustParse("1")
+		}
+		return out
+	}
+	from := corev1.PodStatus{AllocatedResources: list("cpu", "memory"), Resources: &corev1.ResourceRequirements{Requests: list("cpu"), Limits: list("memory")}}
+	to := corev1.PodStatus{AllocatedResources: list("cpu"), Resources: &corev1.ResourceRequirements{Requests: list("cpu", "memory")}}
+	none := corev1.PodStatus{}
+	for _, tt := range []struct {
+		name     string
+		from, to corev1.PodStatus
+	}{
+		{"a resource that is gone is taken away", from, to},
+		{"and comes back", to, from},
+		{"there may have been none", none, to},
+		{"there may be none any more", from, none},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			patch, err := json.Marshal(status.Patch(&tt.from, &tt.to))
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, err := json.Marshal(tt.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, err := strategicpatch.StrategicMergePatch(before, patch, corev1.PodStatus{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got corev1.PodStatus
+			if err := json.Unmarshal(after, &got); err != nil {
+				t.Fatal(err)
+			}
+			if !equality.Semantic.DeepEqual(got, tt.to) {
+				t.Errorf("%s makes %s", patch, after)
+			}
+		})
 	}
 }

@@ -39,9 +39,20 @@ func Patch(from, to *corev1.PodStatus) map[string]any {
 	set("containerStatuses", from.ContainerStatuses, to.ContainerStatuses)
 	set("initContainerStatuses", from.InitContainerStatuses, to.InitContainerStatuses)
 	set("ephemeralContainerStatuses", from.EphemeralContainerStatuses, to.EphemeralContainerStatuses)
+	if !equality.Semantic.DeepEqual(from.AllocatedResources, to.AllocatedResources) {
+		patch["allocatedResources"] = quantities(from.AllocatedResources, to.AllocatedResources)
+	}
+	if !equality.Semantic.DeepEqual(from.Resources, to.Resources) {
+		patch["resources"] = requirements(from.Resources, to.Resources)
+	}
 	replace(patch, "hostIPs", from.HostIPs, to.HostIPs)
 	replace(patch, "podIPs", from.PodIPs, to.PodIPs)
-	var changed []corev1.PodCondition
+	var changed []any
+	for _, c := range from.Conditions {
+		if ofResize(c.Type) && find(to.Conditions, c.Type) == nil {
+			changed = append(changed, map[string]any{"type": c.Type, "$patch": "delete"})
+		}
+	}
 	for _, c := range to.Conditions {
 		if old := find(from.Conditions, c.Type); old == nil || !equality.Semantic.DeepEqual(*old, c) {
 			changed = append(changed, c)
@@ -54,6 +65,25 @@ func Patch(from, to *corev1.PodStatus) map[string]any {
 		return nil
 	}
 	return patch
+}
+
+func requirements(from, to *corev1.ResourceRequirements) any {
+	if from == nil || to == nil {
+		return to
+	}
+	return map[string]any{"requests": quantities(from.Requests, to.Requests), "limits": quantities(from.Limits, to.Limits)}
+}
+
+// quantities are merged by name: those that are gone have to be said.
+func quantities(from, to corev1.ResourceList) map[string]any {
+	out := map[string]any{}
+	for name := range from {
+		out[string(name)] = nil
+	}
+	for name, q := range to {
+		out[string(name)] = q
+	}
+	return out
 }
 
 // replace sets a list that would be merged.

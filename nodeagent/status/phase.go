@@ -15,7 +15,7 @@ func phase(in Input, s *corev1.PodStatus) corev1.PodPhase {
 		return old
 	}
 	ending := in.State.Ending != nil || in.Pod.DeletionTimestamp != nil
-	over := ending && in.State.TornDown || podworker.Finished(in.Pod, in.Observed.Containers, in.Observed.Sandbox)
+	over := ending && in.State.TornDown || podworker.Finished(in.Pod, in.Observed.Containers, in.Observed.Sandbox, in.State.Replaced)
 	if in.State.Ending != nil && in.State.Ending.Reason != "Removed" {
 		// Ended by the node: failed as soon as nothing runs.
 		if !anyRunning(s) {

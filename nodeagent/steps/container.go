@@ -11,6 +11,7 @@ import (
 	"github.com/skiffcluster/skiff/nodeagent/lifecycle"
 	"github.com/skiffcluster/skiff/nodeagent/logs"
 	"github.com/skiffcluster/skiff/nodeagent/podworker"
+	"github.com/skiffcluster/skiff/nodeagent/resources"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -106,8 +107,8 @@ func (s *Steps) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.Co
 		TTY:         c.TTY,
 		Security:    security,
 		PodSecurity: pod.Spec.SecurityContext,
-		Resources:   containerResources(c),
-		OOMScoreAdj: oomScoreAdj(pod, c, s.cfg.MemoryCapacity),
+		Resources:   resources.Container(pod, c),
+		OOMScoreAdj: resources.OOMScoreAdj(pod, c, s.cfg.MemoryCapacity),
 		LogPath:     logs.Path(s.cfg.LogDir, pod.Namespace, pod.Name, pod.UID, c.Name, a.Attempt),
 		Hash:        podworker.Hash(c),
 		Completes:   a.Type == runtime.Init && !podworker.IsSidecar(c),

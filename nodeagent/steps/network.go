@@ -103,7 +103,7 @@ func texts(ips []netip.Addr) []string {
 
 func hostPorts(pod *corev1.Pod) []network.HostPort {
 	var out []network.HostPort
-	for _, c := range allContainers(pod) {
+	add := func(c *corev1.Container) {
 		for _, p := range c.Ports {
 			if p.HostPort == 0 {
 				continue
@@ -111,6 +111,12 @@ func hostPorts(pod *corev1.Pod) []network.HostPort {
 			ip, _ := netip.ParseAddr(p.HostIP) // validated; invalid means all
 			out = append(out, network.HostPort{Protocol: string(p.Protocol), HostIP: ip, HostPort: uint16(p.HostPort), ContainerPort: uint16(p.ContainerPort)})
 		}
+	}
+	for i := range pod.Spec.InitContainers {
+		add(&pod.Spec.InitContainers[i])
+	}
+	for i := range pod.Spec.Containers {
+		add(&pod.Spec.Containers[i])
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/skiffcluster/skiff/nodeagent/environment"
+	"github.com/skiffcluster/skiff/nodeagent/resources"
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -37,8 +38,8 @@ func (s *Steps) sandboxSpec(pod *corev1.Pod) (runtime.SandboxSpec, error) {
 		HostNetwork: pod.Spec.HostNetwork, HostIPC: pod.Spec.HostIPC, HostPID: pod.Spec.HostPID,
 		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		Sysctls:               map[string]string{},
-		QOS:                   QOS(pod),
-		Resources:             podResources(pod),
+		QOS:                   resources.QOS(pod),
+		Resources:             resources.Pod(pod),
 	}
 	if sc := pod.Spec.SecurityContext; sc != nil {
 		for _, ctl := range sc.Sysctls {

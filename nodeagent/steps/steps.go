@@ -93,6 +93,8 @@ func (s *Steps) Do(ctx context.Context, pod *corev1.Pod, a podworker.Action) (po
 		return podworker.Result{}, s.killContainer(ctx, pod, a)
 	case podworker.RemoveContainer:
 		return podworker.Result{}, s.removeContainer(ctx, pod, a)
+	case podworker.ResizePod:
+		return podworker.Result{}, s.resizePod(ctx, pod)
 	case podworker.Teardown:
 		return podworker.Result{}, s.teardown(ctx, pod)
 	case podworker.Forget:

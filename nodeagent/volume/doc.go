@@ -2,7 +2,8 @@
 // their content up to date, and takes them down.
 //
 // Reads the pod, ConfigMaps, Secrets, PersistentVolumeClaims and
-// PersistentVolumes and ClusterTrustBundles; asks for service-account tokens. Writes
+// PersistentVolumes and ClusterTrustBundles; asks for service-account tokens and
+// pods' certificates. Writes
 // pods/<uid>/volumes and pods/<uid>/volume-subpaths below its data directory.
 // Start at [Volumes].
 package volume

@@ -28,6 +28,14 @@ func (v *Volumes) Mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 		if volume == nil {
 			return nil, fmt.Errorf("cannot find volume %q to mount into container %q", m.Name, c.Name)
 		}
+		if volume.Image != nil {
+			subPath, err := expandSubPath(m, env)
+			if err != nil {
+				return nil, err
+			}
+			mounts = append(mounts, runtime.Mount{Image: volume.Image.Reference, SubPath: subPath, Target: absolute(m.MountPath), ReadOnly: true})
+			continue
+		}
 		path, err := v.Path(ctx, pod, m.Name)
 		if err != nil {
 			return nil, fmt.Errorf("cannot find volume %q to mount into container %q: %w", m.Name, c.Name, err)
@@ -47,22 +55,26 @@ func (v *Volumes) Mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 				return nil, err
 			}
 		}
-		target := m.MountPath
-		if !filepath.IsAbs(target) {
-			target = "/" + target
-		}
 		propagation := corev1.MountPropagationNone
 		if m.MountPropagation != nil {
 			propagation = *m.MountPropagation
 		}
 		mounts = append(mounts, runtime.Mount{
 			Source:      path,
-			Target:      target,
+			Target:      absolute(m.MountPath),
 			ReadOnly:    m.ReadOnly || isContent(volume) || volume.PersistentVolumeClaim != nil && volume.PersistentVolumeClaim.ReadOnly,
 			Propagation: propagation,
 		})
 	}
 	return mounts, nil
+}
+
+// absolute is a container's path from its root.
+func absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return "/" + path
 }
 
 func volumeByName(pod *corev1.Pod, name string) *corev1.Volume {

@@ -26,6 +26,7 @@ type files map[string]file
 
 // prepareContent makes the directory of a volume and writes its files.
 func (v *Volumes) prepareContent(ctx context.Context, pod *corev1.Pod, volume *corev1.Volume) error {
+	v.awaitCertificates(ctx, pod, volume)
 	content, err := v.content(ctx, pod, volume)
 	if err != nil {
 		return err
@@ -80,7 +81,13 @@ func (v *Volumes) content(ctx context.Context, pod *corev1.Pod, volume *corev1.V
 	all := files{}
 	var failed []error
 	for i := range sources {
-		some, err := v.project(ctx, pod, &sources[i], mode)
+		var some files
+		var err error
+		if s := sources[i].PodCertificate; s != nil {
+			some, err = v.certificateFiles(pod, volume.Name, i, s, mode)
+		} else {
+			some, err = v.project(ctx, pod, &sources[i], mode)
+		}
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -138,9 +145,6 @@ func (v *Volumes) project(ctx context.Context, pod *corev1.Pod, s *corev1.Volume
 			return nil, err
 		}
 		return files{s.ClusterTrustBundle.Path: privateFile(pod, certificates, mode)}, nil
-
-	case s.PodCertificate != nil:
-		return nil, errors.New("PodCertificate projection is not supported on this node")
 	}
 	return nil, errors.New("projected volume source has no content")
 }

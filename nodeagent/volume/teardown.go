@@ -23,6 +23,9 @@ func (v *Volumes) Teardown(uid types.UID) error {
 	p.gone = true
 	v.cfg.Objects.Unregister(uid)
 	v.tokens.forget(uid)
+	if v.certificates != nil {
+		v.certificates.Forget(uid)
+	}
 	v.plan(uid, time.Time{})
 	if err := unmountBelow(v.PodDir(uid)); err != nil {
 		return fmt.Errorf("tear down the volumes of pod %s: %w", uid, err)

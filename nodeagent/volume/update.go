@@ -20,9 +20,12 @@ const (
 	maxUpdates = 8
 )
 
-// Run brings changes of ConfigMaps, Secrets and tokens into the files of
-// prepared pods until ctx ends.
+// Run brings changes of ConfigMaps, Secrets, tokens and certificates into the
+// files of prepared pods until ctx ends.
 func (v *Volumes) Run(ctx context.Context) error {
+	if v.certificates != nil {
+		defer v.certificates.Stop()
+	}
 	var updates errgroup.Group
 	updates.SetLimit(maxUpdates)
 	update := func(uids []types.UID, changed bool) {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/skiffcluster/skiff/nodeagent/environment"
+	"github.com/skiffcluster/skiff/nodeagent/volume/podcertificate"
 )
 
 // Objects is where ConfigMaps and Secrets come from; volume/objects.Cache is
@@ -44,6 +45,11 @@ type Config struct {
 	// for the downward API; Container is ignored. Called at each update. Nil
 	// where none are known.
 	Input func(pod *corev1.Pod) environment.Input
+	// Node gives the agent's Node, nil as long as it is not known, for pods'
+	// certificates; nil where there are none.
+	Node func() *corev1.Node
+	// Event records a Warning of a pod; may be nil.
+	Event func(pod *corev1.Pod, reason, message string)
 	// Failed is told of volumes whose files could not be updated while the pod
 	// runs; may be nil.
 	Failed func(pod *corev1.Pod, f *FailedMount)
@@ -63,6 +69,8 @@ type Volumes struct {
 	cfg    Config
 	client kubernetes.Interface
 	tokens *tokens
+	// certificates are nil without a Node.
+	certificates *podcertificate.Issuer
 
 	mu   sync.Mutex
 	pods map[types.UID]*podVolumes
@@ -100,14 +108,20 @@ func New(cfg Config) (*Volumes, error) {
 			return nil, fmt.Errorf("make a client: %w", err)
 		}
 	}
-	return &Volumes{
+	v := &Volumes{
 		cfg:    cfg,
 		client: client,
 		tokens: newTokens(client, cfg.Clock),
 		pods:   map[types.UID]*podVolumes{},
 		due:    map[types.UID]time.Time{},
 		wake:   make(chan struct{}, 1),
-	}, nil
+	}
+	if cfg.Node != nil && client != nil {
+		v.certificates = podcertificate.New(podcertificate.Config{
+			Client: client, Node: cfg.Node, Event: v.event, Changed: v.certified, Clock: cfg.Clock,
+		})
+	}
+	return v, nil
 }
 
 // FailedMount is a volume that could not be prepared.
@@ -184,6 +198,8 @@ func (v *Volumes) prepare(ctx context.Context, pod *corev1.Pod, volume *corev1.V
 		err = checkHostPath(volume.HostPath.Path, volume.HostPath.Type)
 	case volume.PersistentVolumeClaim != nil:
 		return v.prepareClaim(ctx, pod, volume)
+	case volume.Image != nil:
+		return nil // pulled and mounted with each container
 	default:
 		err = errors.New("no volume plugin matched")
 	}

@@ -2,6 +2,9 @@ package ipvs_test
 
 import (
 	"testing"
+	"time"
+
+	moby "github.com/moby/ipvs"
 
 	"github.com/skiffcluster/skiff/proxier/backend"
 	"github.com/skiffcluster/skiff/proxier/backend/backendtest"
@@ -9,7 +12,6 @@ import (
 )
 
 var options = backendtest.Options{
-	Name: "ipvs",
 	Open: func(t testing.TB, cfg backend.Config) backend.Backend {
 		b, err := ipvs.Open(ipvs.Config{Config: cfg})
 		if err != nil {
@@ -19,6 +21,16 @@ var options = backendtest.Options{
 	},
 	Sabotage: func(t testing.TB) {
 		if err := ipvs.Cleanup(""); err != nil {
+			t.Fatal(err)
+		}
+	},
+	Shorten: func(t testing.TB) {
+		h, err := moby.New("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		if err := h.SetConfig(&moby.Config{TimeoutUDP: time.Second}); err != nil {
 			t.Fatal(err)
 		}
 	},

@@ -10,8 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
 	moby "github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
@@ -282,6 +286,125 @@ func TestNodePortsFollowTheNodesAddresses(t *testing.T) {
 	n.addAddr("10.0.8.1/24")
 	n.check()
 	n.expectServers("a new address", "10.0.8.1:30080", "rr 10.0.0.12=1")
+}
+
+// TestHostPortsDoNotTakeAServicesConnections: an address of a service is the
+// node's own here, and so what redirects a port of all of the node's addresses
+// would have the service's connections too.
+func TestHostPortsDoNotTakeAServicesConnections(t *testing.T) {
+	n := newNode(t)
+	n.inside(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := c.AddTable(&nftables.Table{Name: "hostports", Family: nftables.TableFamilyINet})
+		for _, hook := range []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookOutput} {
+			chain := c.AddChain(&nftables.Chain{
+				Name: fmt.Sprint("hook", *hook), Table: table, Type: nftables.ChainTypeNAT,
+				Hooknum: hook, Priority: nftables.ChainPriorityRef(*nftables.ChainPriorityNATDest + 10),
+			})
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+				&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)},
+				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(80)},
+				&expr.Immediate{Register: 1, Data: []byte{10, 0, 0, 11}},
+				&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(8080)},
+				&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
+			}})
+		}
+		return c.Flush()
+	})
+	n.apply(corev1.ProtocolTCP, "10.0.0.12:8080")
+	n.dial("10.0.0.1:80") // by the host port
+	n.expectConnections("the host port's", "10.0.0.12", 0)
+	n.dial(vip + ":80")
+	n.expectConnections("the node's", "10.0.0.12", 1)
+	client := netnstest.New(t)
+	n.join(client, "10.0.0.100/24")
+	var c net.Conn
+	if err := netns.Do(client, func() (err error) {
+		c, err = net.DialTimeout("tcp", vip+":80", 5*time.Second)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	n.expectConnections("another machine's", "10.0.0.12", 2)
+}
+
+// join puts another machine on the node's bridge; its way to everywhere is the
+// node.
+func (n *node) join(path, cidr string) {
+	n.Helper()
+	ns, err := vnetns.GetFromPath(path)
+	if err != nil {
+		n.Fatal(err)
+	}
+	defer func() { _ = ns.Close() }()
+	n.inside(func() error {
+		br, err := netlink.LinkByName("br0")
+		if err != nil {
+			return err
+		}
+		attrs := netlink.LinkAttrs{Name: "machine", MasterIndex: br.Attrs().Index}
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(ns))}); err != nil {
+			return err
+		}
+		l, err := netlink.LinkByName("machine")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(l)
+	})
+	if err := netns.Do(path, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(cidr)
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(l, a); err != nil {
+			return err
+		}
+		if err := netlink.LinkSetUp(l); err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{Gw: net.IPv4(10, 0, 0, 1)})
+	}); err != nil {
+		n.Fatal(err)
+	}
+}
+
+// expectConnections checks how many IPVS has given to a server of the service.
+func (n *node) expectConnections(whose, server string, want int) {
+	n.Helper()
+	h, err := moby.New(n.path)
+	if err != nil {
+		n.Fatal(err)
+	}
+	defer h.Close()
+	services, err := h.GetServices()
+	if err != nil {
+		n.Fatal(err)
+	}
+	for _, s := range services {
+		if s.Address.String() != vip {
+			continue
+		}
+		dests, err := h.GetDestinations(s)
+		if err != nil {
+			n.Fatal(err)
+		}
+		for _, d := range dests {
+			if d.Address.String() == server && d.ActiveConnections+d.InactiveConnections != want {
+				n.Errorf("after %s connection the service's server %s has %d, want %d", whose, server, d.ActiveConnections+d.InactiveConnections, want)
+			}
+		}
+	}
 }
 
 func TestVirtualServersOfOthersStay(t *testing.T) {

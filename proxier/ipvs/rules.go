@@ -18,7 +18,9 @@ const TableName = "skiff-ipvs"
 // after INPUT and, from the node itself, early in OUTPUT: we mark while they
 // still carry the service's address and masquerade after. A virtual server has
 // one set of servers for all clients: with policy Local those of outside, and
-// inside gets the node and its pods past it.
+// inside gets the node and its pods past it. What goes to IPVS is destined to
+// where it goes already: else whoever redirects a port of all of the node's
+// addresses, as a host port does, would have it.
 type table struct {
 	nft.Family
 	ref nft.Table
@@ -78,8 +80,18 @@ func (t *table) chains() []*nft.Chain {
 		outside = append(outside, nft.Rule(nft.CtNew(), t.fw.FromElsewhere(), match, port, nft.In(t.silentNodePort, nft.Reg0, false), nft.DropPacket()))
 	}
 	const beforeIPVS = -105 // OUTPUT: -99
+	// After inside, before others.
+	keep := func(name string, hook uint32) *nft.Chain {
+		return &nft.Chain{
+			Name: name, Hook: &nft.Hook{Type: "nat", Num: hook, Priority: -95},
+			Rules: [][]expr.Any{nft.Rule(place, nft.In(t.served, nft.Reg0, false),
+				&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.Family), RegAddrMin: nft.Reg0})},
+		}
+	}
 	return []*nft.Chain{
 		services,
+		keep("keep-prerouting", unix.NF_INET_PRE_ROUTING),
+		keep("keep-output", unix.NF_INET_LOCAL_OUT),
 		{
 			Name:  "services-prerouting",
 			Hook:  &nft.Hook{Type: "filter", Num: unix.NF_INET_PRE_ROUTING, Priority: beforeIPVS},

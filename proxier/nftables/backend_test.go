@@ -9,7 +9,6 @@ import (
 )
 
 var options = backendtest.Options{
-	Name: "nftables",
 	Open: func(t testing.TB, cfg backend.Config) backend.Backend {
 		b, err := nftables.Open(cfg)
 		if err != nil {

@@ -28,19 +28,19 @@ import (
 	"github.com/skiffcluster/skiff/test/namespaces"
 )
 
-// The cluster is what `skiff up --nodes 3 --masters 3` makes: the first master
-// is in the process of `skiff up`, which also starts what dies, as a machine
-// does when its power is back. The others, and the workers, have hosts.
+// The cluster is what `skiff up --nodes 3 --masters 3` makes: masters and workers
+// have a process and a host each, and `skiff up` starts what dies, as a machine
+// does when its power is back.
 const (
-	profile   = "chaos"
-	firstPort = "7443" // of the first master's API; of the others it is 6443
+	profile  = "chaos"
+	entrance = "7443" // port where `skiff up` takes connections for the masters
 )
 
 // master is one of three.
 type master struct {
 	index     int
 	name      string
-	host      string // name of its own; the first has none
+	host      string // name of its own
 	api, peer string // host:port
 }
 
@@ -82,7 +82,7 @@ func start(t testing.TB, more ...string) *skiffCluster {
 	}
 	c := &skiffCluster{dir: filepath.Join(dir, profile), ended: make(chan struct{})}
 	args := append([]string{
-		"up", "--profile", profile, "--data-dir", c.dir, "--kubeconfig", c.dir + ".conf", "--masters", "3", "--nodes", "3", "--secure-port", firstPort,
+		"up", "--profile", profile, "--data-dir", c.dir, "--kubeconfig", c.dir + ".conf", "--masters", "3", "--nodes", "3", "--secure-port", entrance,
 		"--bin-dir", namespaces.Bin(),
 	}, more...)
 	c.up = asSelf(args...)
@@ -131,7 +131,7 @@ func (c *skiffCluster) stop(t testing.TB) {
 	}
 	t.Logf("skiff up ended within %d ms", time.Since(begin).Milliseconds())
 	if t.Failed() {
-		for _, file := range []string{c.dir + ".out", filepath.Join(c.dir, "skiff.log"), filepath.Join(c.dir, "masters", "1.log"), filepath.Join(c.dir, "masters", "2.log")} {
+		for _, file := range []string{c.dir + ".out", filepath.Join(c.dir, "skiff.log"), c.dir + "/masters/0.log", c.dir + "/masters/1.log", c.dir + "/masters/2.log"} {
 			t.Logf("%s ends with:\n%s", file, tail(file, 15))
 		}
 		for _, w := range c.workers {
@@ -176,9 +176,6 @@ func (c *skiffCluster) find(t testing.TB) {
 			t.Fatal(err)
 		}
 		m.api = net.JoinHostPort(address, strconv.Itoa(s.Port))
-		if i == 0 {
-			m.api = net.JoinHostPort("127.0.0.1", firstPort)
-		}
 		c.masters = append(c.masters, m)
 	}
 	var err error
@@ -269,13 +266,13 @@ func (c *skiffCluster) leading(t testing.TB, k kubernetes.Interface) *master {
 		if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
 			return errors.New("nobody leads")
 		}
-		out = c.masters[0]
-		for _, m := range c.masters[1:] {
+		for _, m := range c.masters {
 			if strings.HasSuffix(*lease.Spec.HolderIdentity, c.masterDir(m)) {
 				out = m
+				return nil
 			}
 		}
-		return nil
+		return fmt.Errorf("%s leads, which is no master", *lease.Spec.HolderIdentity)
 	})
 	return out
 }

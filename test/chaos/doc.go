@@ -4,8 +4,8 @@
 // that what clients saw is what one register for each key could have answered,
 // and that no connection ended but those through the worker that was in trouble.
 //
-// It reads and writes ConfigMaps, a DaemonSet and a Service. It needs root: the
-// workers, and all masters but the first, are network namespaces. Start at
-// TestChaos; `make chaos` runs it for a time and with a seed. BenchmarkFailover
-// measures how soon another master acts.
+// It reads and writes ConfigMaps, a DaemonSet and a Service. It needs root:
+// masters and workers are network namespaces. Start at TestChaos; `make chaos`
+// runs it for a time and with a seed. BenchmarkFailover measures how soon another
+// master acts.
 package chaos

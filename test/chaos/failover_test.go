@@ -27,7 +27,7 @@ func BenchmarkFailover(b *testing.B) {
 		b.Run(end.name, func(b *testing.B) {
 			var all []time.Duration
 			for i := range b.N {
-				m := c.leadsElsewhere(b, k)
+				m := c.leading(b, k)
 				all = append(all, c.failOver(b, k, m, end.signal, i))
 			}
 			b.Logf("%s in turn: %v", end.name, all)
@@ -36,23 +36,6 @@ func BenchmarkFailover(b *testing.B) {
 			b.ReportMetric(float64(all[len(all)-1].Milliseconds()), "ms/max")
 			b.ReportMetric(0, "ns/op")
 		})
-	}
-}
-
-// leadsElsewhere cuts the first master off until another leads, which can be
-// ended.
-func (c *skiffCluster) leadsElsewhere(b *testing.B, k kubernetes.Interface) *master {
-	b.Helper()
-	for {
-		if m := c.leading(b, k); m.index > 0 {
-			return m
-		}
-		heal := c.cutFirst(b)
-		act(b, k, 0)
-		heal()
-		for _, m := range c.masters {
-			eventually(b, m.name+" is ready", func(ctx context.Context) error { return c.isReady(ctx, m) })
-		}
 	}
 }
 

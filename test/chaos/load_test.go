@@ -59,9 +59,6 @@ const (
 	keys    = 4
 	// opTimeout is how long a client waits for one answer before it asks again.
 	opTimeout = time.Second
-	// thinks is for how long a client waits after an answer: members that share
-	// two processors and come back with much to catch up take long for it.
-	thinks = 30 * time.Millisecond
 )
 
 // load reads and writes until its context ends.
@@ -149,7 +146,7 @@ func (l *load) client(ctx context.Context, k kubernetes.Interface, id int, rando
 			l.answered[id] = begin
 		}
 		l.mu.Unlock()
-		pause(ctx, thinks)
+		pause(ctx, *chaosPause)
 	}
 }
 

@@ -2,18 +2,14 @@ package chaos_test
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -47,59 +43,6 @@ func (h host) dial(ctx context.Context, address string) (conn net.Conn, err erro
 		return err
 	})
 	return conn, err
-}
-
-// cutFirst cuts the first master off, which shares the machine's network with
-// the clients: its ports are dropped, and those where others have their etcd.
-func (c *skiffCluster) cutFirst(t testing.TB) (heal func()) {
-	t.Helper()
-	nft, err := nftables.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	table := nft.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "skiff-chaos"})
-	for name, hook := range map[string]*nftables.ChainHook{"input": nftables.ChainHookInput, "output": nftables.ChainHookOutput} {
-		chain := nft.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: nftables.ChainPriorityFilter})
-		for _, m := range c.masters {
-			ports := []string{m.peer}
-			if m.index == 0 {
-				ports = append(ports, m.api)
-			}
-			for _, p := range ports {
-				for _, offset := range []uint32{0, 2} { // source and target, RFC 9293
-					nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: dropPort(t, p, offset)})
-				}
-			}
-		}
-	}
-	if err := nft.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		nft.DelTable(table)
-		if err := nft.Flush(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func dropPort(t testing.TB, address string, offset uint32) []expr.Any {
-	t.Helper()
-	_, text, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(port))},
-		&expr.Verdict{Kind: expr.VerdictDrop},
-	}
 }
 
 type process struct{ namespaces.Process }

@@ -17,21 +17,16 @@ import (
 // trouble is something that happens to a machine.
 type trouble struct {
 	name string
-	// onWorker is it on one of the workers, onMaster on one of the masters; ofFirst
-	// says that it may be the first, which is in the process of `skiff up`.
+	// onWorker is it on one of the workers, onMaster on one of the masters.
 	onWorker func(t *testing.T, c *skiffCluster, k kubernetes.Interface, w *worker) (heal func(), well func(context.Context) error)
 	onMaster func(t *testing.T, c *skiffCluster, m *master) (heal func())
-	ofFirst  bool
 	instant  bool // it does not last
 	kills    bool // connections to the worker's pod are lost in any case
 	onAll    func(t *testing.T) (heal func())
 }
 
 var troubles = []trouble{
-	{name: "master cut off from the network", ofFirst: true, onMaster: func(t *testing.T, c *skiffCluster, m *master) func() {
-		if m.index == 0 {
-			return c.cutFirst(t)
-		}
+	{name: "master cut off from the network", onMaster: func(t *testing.T, c *skiffCluster, m *master) func() {
 		return c.host(m.host).cut(t)
 	}},
 	{name: "master killed", onMaster: func(t *testing.T, c *skiffCluster, m *master) func() {
@@ -120,7 +115,7 @@ func (c *skiffCluster) agent(w *worker) func() []process {
 	}
 }
 
-// master finds the process of a master that is not the first.
+// master finds the process of a master.
 func (c *skiffCluster) master(m *master) func() []process {
 	return func() []process {
 		return processes(func(p process) bool { return p.has("server") && p.has(c.masterDir(m)) })
@@ -147,7 +142,7 @@ type happening struct {
 }
 
 // begin lets a trouble happen to whom chance chooses, or, of masters, to the one
-// that leads where that is possible: the worst case.
+// that leads: the worst case.
 func (x trouble) begin(t *testing.T, c *skiffCluster, k kubernetes.Interface, random *rand.Rand, worst bool) happening {
 	t.Helper()
 	fine := func(context.Context) error { return nil }
@@ -159,15 +154,9 @@ func (x trouble) begin(t *testing.T, c *skiffCluster, k kubernetes.Interface, ra
 		heal, well := x.onWorker(t, c, k, w)
 		return happening{x.name + " (" + w.name + ")", w, x.kills, heal, well}
 	}
-	least := 1
-	if x.ofFirst {
-		least = 0
-	}
-	m := c.masters[least+random.IntN(len(c.masters)-least)]
+	m := c.masters[random.IntN(len(c.masters))]
 	if worst {
-		if l := c.leading(t, k); l.index >= least {
-			m = l
-		}
+		m = c.leading(t, k)
 	}
 	return happening{what: x.name + " (" + m.name + ")", heal: x.onMaster(t, c, m), well: fine}
 }

@@ -74,31 +74,72 @@ func (t *Table) Write(s *State) error {
 	return nil
 }
 
-// Check writes everything anew if the table has vanished or lost chains.
+// Check writes everything anew if somebody has removed the table, or chains,
+// rules or elements of it.
 func (t *Table) Check() error {
 	if t.held == nil {
 		return nil
 	}
-	c, err := connect()
-	if err != nil {
+	whole, err := t.whole()
+	if whole || err != nil {
 		return err
-	}
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return fmt.Errorf("read chains: %w", err)
-	}
-	left := 0
-	for _, chain := range chains {
-		if chain.Table.Name == t.table.Name {
-			left++
-		}
-	}
-	if left == len(t.held.Chains)+2 {
-		return nil
 	}
 	s := t.held
 	t.held = nil
 	return t.Write(s)
+}
+
+// whole tells whether the kernel's chains and sets have as many rules and
+// elements as were written.
+func (t *Table) whole() (bool, error) {
+	c, err := connect()
+	if err != nil {
+		return false, err
+	}
+	w := writer{Conn: c, table: t.table}
+	chains := map[string]int{baseChain("ingress"): baseRules, baseChain("egress"): baseRules}
+	for name, rules := range t.held.Chains {
+		chains[name] = len(rules)
+	}
+	for name, want := range chains {
+		rules, err := c.GetRules(t.table, &nftables.Chain{Name: name, Table: t.table})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return false, fmt.Errorf("read chain %s: %w", name, err)
+		}
+		if len(rules) != want {
+			return false, nil
+		}
+	}
+	sets := map[*nftables.Set]int{}
+	for name, set := range t.held.Sets {
+		n := 0
+		for e := range set.Elements {
+			n += len(set.Kind.encode(e))
+		}
+		sets[w.describe(name, set)] = n
+	}
+	for _, ipv6 := range []bool{false, true} {
+		sets[w.selfSet(ipv6)] = len(isolated(t.held, ipv6))
+		for name, m := range map[string]map[netip.Addr]string{"ingress": t.held.Ingress, "egress": t.held.Egress} {
+			n := 0
+			for ip := range m {
+				if ip.Is6() == ipv6 {
+					n++
+				}
+			}
+			sets[w.verdictMap(name, ipv6)] = n
+		}
+	}
+	for set, want := range sets {
+		elements, err := c.GetSetElements(set)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return false, fmt.Errorf("read set %s: %w", set.Name, err)
+		}
+		if len(elements) != want {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // commit is one transaction. Order matters: what is referred to comes before
@@ -193,6 +234,12 @@ func addrType(ipv6 bool) (t nftables.SetDatatype, regs uint32) {
 	return nftables.TypeIPAddr, 1
 }
 
+// baseChain names the chain that a direction starts from, and baseRules is how
+// many rules it has.
+func baseChain(direction string) string { return "base-" + direction }
+
+const baseRules = 6
+
 // base makes the two chains that everything starts from, and their maps.
 func (w *writer) base() error {
 	for _, name := range []string{"ingress", "egress"} {
@@ -210,7 +257,7 @@ func (w *writer) base() error {
 	for i, name := range []string{"egress", "ingress"} {
 		// Just before the source is rewritten (100).
 		chain := w.AddChain(&nftables.Chain{
-			Name: "base-" + name, Table: w.table, Type: nftables.ChainTypeFilter,
+			Name: baseChain(name), Table: w.table, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(98 + i)),
 		})
 		accept := &expr.Verdict{Kind: expr.VerdictAccept}

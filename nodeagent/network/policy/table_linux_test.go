@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -261,20 +262,36 @@ func TestRealPackets(t *testing.T) {
 		l.check("a block and a range of ports", true, "c a 80/udp", "c a 81/udp")
 		l.check("what is excepted, and other protocols", false, "b a 81/udp", "c a 80/tcp", "c a 80/udp6")
 
-		// Somebody else removes our table.
-		c, err := nftables.New()
-		if err == nil {
-			c.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "policies"})
-			err = c.Flush()
+		// Somebody else removes our table, or parts of it.
+		table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "policies"}
+		verdicts := &nftables.Set{Table: table, Name: "ingress4", IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
+		for what, remove := range map[string]func(c *nftables.Conn){
+			"the table":    func(c *nftables.Conn) { c.DelTable(table) },
+			"its rules":    func(c *nftables.Conn) { c.FlushTable(table) },
+			"a base chain": func(c *nftables.Conn) { c.FlushChain(&nftables.Chain{Name: "base-ingress", Table: table}) },
+			"the verdicts": func(c *nftables.Conn) { c.FlushSet(verdicts) },
+		} {
+			c, err := nftables.New()
+			if err == nil {
+				remove(c)
+				err = c.Flush()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.check("without "+what, true, "c a 80/tcp")
+			if err := l.table.Check(); err != nil {
+				t.Fatal(err)
+			}
+			l.check("repaired "+what, false, "c a 80/tcp", "b a 81/udp")
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.check("without the table", true, "c a 80/tcp")
+		before := rules(t, table)
 		if err := l.table.Check(); err != nil {
 			t.Fatal(err)
 		}
-		l.check("repaired", false, "c a 80/tcp", "b a 81/udp")
+		if after := rules(t, table); !slices.Equal(before, after) {
+			t.Error("a check of what is whole wrote it anew")
+		}
 
 		// An agent that starts again knows nothing of the table.
 		l.table = policy.NewTable("policies")
@@ -287,6 +304,26 @@ func TestRealPackets(t *testing.T) {
 		}
 		l.check("without policies again", true, "c a 80/tcp", "a c 81/udp6")
 	})
+}
+
+// rules are the handles of a table's, which are others once it is written anew.
+func rules(t *testing.T, table *nftables.Table) []uint64 {
+	t.Helper()
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var handles []uint64
+	for _, chain := range []string{"base-ingress", "base-egress"} {
+		list, err := c.GetRules(table, &nftables.Chain{Name: chain, Table: table})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range list {
+			handles = append(handles, r.Handle)
+		}
+	}
+	return handles
 }
 
 // TestManyPods: sets larger than one message of netlink's.

@@ -94,18 +94,15 @@ func (c *cgroups) makePod(path string, res runtime.Resources) error {
 	if c.unified {
 		return c.makePodV2(path, res)
 	}
-	files := map[string]map[string]string{"cpu": {}, "memory": {}, "pids": {}}
-	files["cpu"]["cpu.shares"] = strconv.FormatUint(max(res.CPUShares, minCPUShares), 10)
-	if res.CPUQuota > 0 {
-		files["cpu"]["cpu.cfs_period_us"] = strconv.Itoa(quotaPeriod)
-		files["cpu"]["cpu.cfs_quota_us"] = strconv.FormatInt(res.CPUQuota, 10)
-	}
-	if res.MemoryLimit > 0 {
-		files["memory"]["memory.limit_in_bytes"] = strconv.FormatInt(res.MemoryLimit, 10)
-	}
+	files := podFilesV1(res)
+	files["pids"] = map[string]string{}
 	if res.PidsLimit > 0 {
 		files["pids"]["pids.max"] = strconv.FormatInt(res.PidsLimit, 10)
 	}
+	return c.writeV1(path, files)
+}
+
+func (c *cgroups) writeV1(path string, files map[string]map[string]string) error {
 	for controller, values := range files {
 		mount := c.v1[controller]
 		if mount == "" {
@@ -118,7 +115,23 @@ func (c *cgroups) makePod(path string, res runtime.Resources) error {
 	return nil
 }
 
-func (c *cgroups) makePodV2(path string, res runtime.Resources) error {
+// podFilesV1 are the files of CPU and memory by controller. A limit that there
+// is not is not written: a pod that lives gets more limits, and never loses one.
+func podFilesV1(res runtime.Resources) map[string]map[string]string {
+	cpu := map[string]string{"cpu.shares": strconv.FormatUint(max(res.CPUShares, minCPUShares), 10)}
+	memory := map[string]string{}
+	if res.CPUQuota > 0 {
+		cpu["cpu.cfs_period_us"] = strconv.Itoa(quotaPeriod)
+		cpu["cpu.cfs_quota_us"] = strconv.FormatInt(res.CPUQuota, 10)
+	}
+	if res.MemoryLimit > 0 {
+		memory["memory.limit_in_bytes"] = strconv.FormatInt(res.MemoryLimit, 10)
+	}
+	return map[string]map[string]string{"cpu": cpu, "memory": memory}
+}
+
+// podFilesV2 are the same on version 2.
+func podFilesV2(res runtime.Resources) map[string]string {
 	values := map[string]string{"cpu.weight": strconv.FormatUint(cpuWeight(max(res.CPUShares, minCPUShares)), 10)}
 	if res.CPUQuota > 0 {
 		values["cpu.max"] = fmt.Sprintf("%d %d", res.CPUQuota, quotaPeriod)
@@ -126,6 +139,19 @@ func (c *cgroups) makePodV2(path string, res runtime.Resources) error {
 	if res.MemoryLimit > 0 {
 		values["memory.max"] = strconv.FormatInt(res.MemoryLimit, 10)
 	}
+	return values
+}
+
+// updatePod changes the limits of a pod's cgroup.
+func (c *cgroups) updatePod(path string, res runtime.Resources) error {
+	if c.unified {
+		return writeCgroup(filepath.Join(cgroupMount, path), podFilesV2(res))
+	}
+	return c.writeV1(path, podFilesV1(res))
+}
+
+func (c *cgroups) makePodV2(path string, res runtime.Resources) error {
+	values := podFilesV2(res)
 	if res.PidsLimit > 0 {
 		values["pids.max"] = strconv.FormatInt(res.PidsLimit, 10)
 	}

@@ -56,6 +56,10 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) (_ str
 	if err != nil {
 		return "", err
 	}
+	mounted, err := r.mountImages(ctx, &spec)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", runtime.ErrImageMount, err)
+	}
 	oci, err := r.spec(ctx, id, &spec, sandbox, image)
 	if err != nil {
 		return "", err
@@ -68,7 +72,8 @@ func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) (_ str
 	c := &container{
 		Container: runtime.Container{
 			ID: id, SandboxID: spec.SandboxID, PodUID: sandbox.UID, Name: spec.Name, Attempt: spec.Attempt, Kind: spec.Kind,
-			Hash: spec.Hash, Image: spec.Image, ImageID: imageID, LogPath: spec.LogPath, State: runtime.Created, CreatedAt: time.Now().UTC(),
+			Hash: spec.Hash, Image: spec.Image, ImageID: imageID, Mounted: mounted, LogPath: spec.LogPath, State: runtime.Created, CreatedAt: time.Now().UTC(),
+			Resources: spec.Resources,
 		},
 		stdin: spec.Stdin, stdinOnce: spec.StdinOnce, tty: spec.TTY, done: make(chan struct{}),
 	}
@@ -244,11 +249,8 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 		c.State = runtime.Running
 	}
 	c.StartedAt = time.Now().UTC()
-	saved := stateOf(&c.Container)
 	r.mu.Unlock()
-	if !saved.Exited {
-		err = r.saveState(id, saved)
-	}
+	err = r.saveState(c)
 	r.notify(id)
 	return err
 }

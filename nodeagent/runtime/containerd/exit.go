@@ -101,9 +101,8 @@ func (r *Runtime) recordExit(ctx context.Context, c *container, e exit) {
 	}
 	c.Signal = e.signal
 	c.OOMKilled = c.OOMKilled || oom
-	saved := stateOf(&c.Container)
 	r.mu.Unlock()
-	if err := r.saveState(c.ID, saved); err != nil {
+	if err := r.saveState(c); err != nil {
 		klog.FromContext(ctx).Error(err, "Saving end of container", "container", c.ID)
 	}
 	r.mu.Lock()

@@ -4,6 +4,7 @@ package containerd
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/containers"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,6 +25,7 @@ const (
 	labelKind          = "skiff.dev/kind"
 	labelHash          = "skiff.dev/hash"
 	labelImageID       = "skiff.dev/image-id"
+	labelMounted       = "skiff.dev/mounted-images"
 	labelLogPath       = "skiff.dev/log-path"
 	labelStdin         = "skiff.dev/stdin"
 	labelTTY           = "skiff.dev/tty"
@@ -47,6 +49,9 @@ func toLabels(c *runtime.Container, pod types.NamespacedName, stdin, once, tty b
 		labelHash:          c.Hash,
 		labelImageID:       c.ImageID,
 		labelLogPath:       c.LogPath,
+	}
+	if len(c.Mounted) > 0 {
+		l[labelMounted] = strings.Join(c.Mounted, " ")
 	}
 	if stdin {
 		l[labelStdin] = "open"
@@ -78,6 +83,7 @@ func fromLabels(rec *containers.Container) runtime.Container {
 		Hash:      l[labelHash],
 		Image:     rec.Image,
 		ImageID:   l[labelImageID],
+		Mounted:   strings.Fields(l[labelMounted]),
 		LogPath:   l[labelLogPath],
 		State:     runtime.Created,
 		CreatedAt: rec.CreatedAt,

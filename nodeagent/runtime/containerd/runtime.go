@@ -84,6 +84,8 @@ type Runtime struct {
 	containers map[string]*container
 	watchers   map[*watcher]struct{}
 
+	mountsMu sync.Mutex // while images are mounted for sandboxes
+
 	imagesMu sync.Mutex
 	images   map[string]*imageDetails // by manifest digest and platform
 }
@@ -97,6 +99,7 @@ type container struct {
 	hasTask     bool
 	exiting     bool          // its end is being recorded
 	done        chan struct{} // closed when it has ended
+	saving      sync.Mutex    // while its state is written
 }
 
 type watcher struct{ notify func(id string) }

@@ -68,8 +68,30 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, spec runtime.SandboxSpec) (
 	return s, nil
 }
 
+// UpdateSandbox implements runtime.Runtime.
+func (r *Runtime) UpdateSandbox(_ context.Context, id string, res runtime.Resources) error {
+	rec, err := r.record(id)
+	if err != nil {
+		return err
+	}
+	if err := r.cgroup.updatePod(rec.CgroupParent, res); err != nil {
+		return fmt.Errorf("update sandbox %s: %w", id, err)
+	}
+	rec.Resources = res
+	if err := writeJSON(r.sandboxFile(id), rec); err != nil {
+		return fmt.Errorf("update sandbox %s: %w", id, err)
+	}
+	s := r.sandboxOf(rec)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sandboxes[id] != nil {
+		r.sandboxes[id] = &s
+	}
+	return nil
+}
+
 func (r *Runtime) sandboxOf(rec *sandboxRecord) runtime.Sandbox {
-	s := runtime.Sandbox{ID: rec.ID, Namespace: rec.Namespace, Name: rec.Name, UID: rec.UID, CreatedAt: rec.CreatedAt}
+	s := runtime.Sandbox{ID: rec.ID, Namespace: rec.Namespace, Name: rec.Name, UID: rec.UID, CreatedAt: rec.CreatedAt, Resources: rec.Resources}
 	if !rec.HostNetwork {
 		s.NetNS = filepath.Join(r.sandboxDir(rec.ID), "net")
 	}
@@ -207,7 +229,7 @@ func (r *Runtime) alive(rec *sandboxRecord) bool {
 }
 
 // RemoveSandbox implements runtime.Runtime.
-func (r *Runtime) RemoveSandbox(_ context.Context, id string) error {
+func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	var rec sandboxRecord
 	if err := readJSON(r.sandboxFile(id), &rec); err != nil {
 		// Without a record at most a directory is left.
@@ -219,6 +241,9 @@ func (r *Runtime) RemoveSandbox(_ context.Context, id string) error {
 		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("unmount %s of sandbox %s: %w", mount, id, err)
 		}
+	}
+	if err := r.unmountImages(ctx, id); err != nil {
+		return fmt.Errorf("remove sandbox %s: %w", id, err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove sandbox %s: %w", id, err)

@@ -299,7 +299,11 @@ func planMounts(in specInput, privileged bool) ([]specs.Mount, error) {
 		if m.ReadOnly {
 			rw = "ro"
 		}
-		mounts = append(mounts, specs.Mount{Destination: filepath.Clean(m.Target), Type: "bind", Source: m.Source, Options: []string{"rbind", propagation, rw}})
+		options := []string{"rbind", propagation, rw}
+		if m.Image != "" {
+			options = append(options, "noexec")
+		}
+		mounts = append(mounts, specs.Mount{Destination: filepath.Clean(m.Target), Type: "bind", Source: m.Source, Options: options})
 	}
 	return mounts, nil
 }

@@ -23,11 +23,14 @@ type savedState struct {
 	Signal     int       `json:"signal,omitempty"`
 	OOMKilled  bool      `json:"oomKilled,omitempty"`
 	Message    string    `json:"message,omitempty"`
+	// Resources that it was given last.
+	Resources runtime.Resources `json:"resources,omitzero"`
 }
 
 func (s *savedState) apply(c *runtime.Container) {
 	c.StartedAt, c.FinishedAt = s.StartedAt, s.FinishedAt
 	c.ExitCode, c.Signal, c.OOMKilled, c.Message = s.ExitCode, s.Signal, s.OOMKilled, s.Message
+	c.Resources = s.Resources
 	switch {
 	case s.Exited:
 		c.State = runtime.Exited
@@ -40,6 +43,7 @@ func stateOf(c *runtime.Container) *savedState {
 	return &savedState{
 		StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Exited: c.State == runtime.Exited,
 		ExitCode: c.ExitCode, Signal: c.Signal, OOMKilled: c.OOMKilled, Message: c.Message,
+		Resources: c.Resources,
 	}
 }
 
@@ -47,8 +51,15 @@ func (r *Runtime) statePath(id string) string {
 	return filepath.Join(r.cfg.StateDir, "containers", id)
 }
 
-func (r *Runtime) saveState(id string, s *savedState) error {
-	return writeJSON(r.statePath(id), s)
+// saveState writes what is true of a container by now. One write at a time, so
+// that an older state never replaces a newer one.
+func (r *Runtime) saveState(c *container) error {
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	r.mu.Lock()
+	s := stateOf(&c.Container)
+	r.mu.Unlock()
+	return writeJSON(r.statePath(c.ID), s)
 }
 
 func (r *Runtime) loadState(id string) (*savedState, error) {

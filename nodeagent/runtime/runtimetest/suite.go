@@ -45,6 +45,7 @@ func Run(t *testing.T, opts Options, open func(t *testing.T) runtime.Runtime) {
 	t.Run("changes are seen by a watcher", s.watch)
 	t.Run("what does not exist is ErrNotFound", s.missing)
 	t.Run("a sandbox's containers are told apart by attempt", s.attempts)
+	t.Run("a container tells which images it mounts", s.mountedImages)
 	if !opts.Real {
 		return
 	}
@@ -62,6 +63,7 @@ func Run(t *testing.T, opts Options, open func(t *testing.T) runtime.Runtime) {
 	t.Run("a port in the sandbox can be reached", s.portForward)
 	t.Run("usage is counted", s.stats)
 	t.Run("containers can share processes", s.sharedPID)
+	t.Run("programs of a mounted image can't be executed", s.noPrograms)
 }
 
 type suite struct {
@@ -476,6 +478,18 @@ func (s *suite) surroundings(t *testing.T) {
 			c.Args = []string{"ls", "/dev"}
 			c.Security = &corev1.SecurityContext{Privileged: new(true)}
 		}, "stdout F kmsg\n"},
+		{"an image that is mounted", func(c *runtime.ContainerSpec) {
+			c.Args = []string{"cat", "/image/etc/group"}
+			c.Mounts = []runtime.Mount{{Image: ImageName, Target: "/image", ReadOnly: true}}
+		}, "stdout F extra:x:2000:web\n"},
+		{"a directory of a mounted image", func(c *runtime.ContainerSpec) {
+			c.Args = []string{"cat", "/image/group"}
+			c.Mounts = []runtime.Mount{{Image: ImageName, SubPath: "etc", Target: "/image", ReadOnly: true}}
+		}, "stdout F extra:x:2000:web\n"},
+		{"a mounted image that can't be written", func(c *runtime.ContainerSpec) {
+			c.Args = []string{"write", "/image/file", "x"}
+			c.Mounts = []runtime.Mount{{Image: ImageName, Target: "/image", ReadOnly: true}}
+		}, "stderr F open /image/file: read-only file system\n"},
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
@@ -483,6 +497,51 @@ func (s *suite) surroundings(t *testing.T) {
 				t.Errorf("got %q, want %q in it", log, tt.want)
 			}
 		})
+	}
+}
+
+// mountedImages are told of as long as the container is there, for those who
+// remove images that nobody uses.
+func (s *suite) mountedImages(t *testing.T) {
+	if _, err := s.rt.ImportImages(t.Context(), Image(t, "skiff.test/mounted:1", func(c *v1.Config) { c.User = "1001" })); err != nil {
+		t.Fatal(err)
+	}
+	img, err := s.rt.ImageByRef(t.Context(), "skiff.test/mounted:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sandbox := s.newSandbox(t)
+	id, _ := s.create(t, sandbox, func(c *runtime.ContainerSpec) {
+		c.Mounts = []runtime.Mount{
+			{Image: "skiff.test/mounted:1", Target: "/one", ReadOnly: true}, {Image: img.ID, Target: "/other", ReadOnly: true},
+		}
+	})
+	if c, ok := s.container(t, sandbox.ID, id); !ok || len(c.Mounted) != 1 || c.Mounted[0] != img.ID {
+		t.Errorf("got %+v, want image %s", c, img.ID)
+	}
+	_, err = s.rt.Create(t.Context(), runtime.ContainerSpec{
+		SandboxID: sandbox.ID, Name: "main", Kind: runtime.Regular, Image: ImageName, Attempt: 1,
+		Mounts: []runtime.Mount{{Image: "skiff.test/nowhere:1", Target: "/one", ReadOnly: true}},
+	})
+	if !errors.Is(err, runtime.ErrImageMount) || !errors.Is(err, runtime.ErrNotFound) || !strings.HasPrefix(err.Error(), "ImageVolumeMountFailed: ") {
+		t.Errorf("a missing image: got %v", err)
+	}
+	if err := s.rt.RemoveImage(t.Context(), img.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// noPrograms checks that a mounted image gives files and no programs.
+func (s *suite) noPrograms(t *testing.T) {
+	id, _ := s.start(t, s.newSandbox(t), func(c *runtime.ContainerSpec) {
+		c.Mounts = []runtime.Mount{{Image: ImageName, Target: "/image", ReadOnly: true}}
+	})
+	for program, runs := range map[string]bool{"/program": true, "/image/program": false} {
+		var out bytes.Buffer
+		code, err := s.rt.Exec(t.Context(), id, runtime.Exec{Command: []string{program, "echo", "hello"}, Streams: runtime.Streams{Stdout: &out}})
+		if got := err == nil && code == 0 && out.String() == "hello\n"; got != runs {
+			t.Errorf("%s: got %q, code %d, %v", program, out.String(), code, err)
+		}
 	}
 }
 

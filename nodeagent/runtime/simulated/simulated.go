@@ -76,9 +76,22 @@ func (r *Runtime) EnsureSandbox(_ context.Context, s runtime.SandboxSpec) (runti
 	if old, ok := r.sandboxes[s.ID]; ok {
 		return old, nil
 	}
-	made := runtime.Sandbox{ID: s.ID, Namespace: s.Namespace, Name: s.Name, UID: s.UID, CreatedAt: r.clock.Now()}
+	made := runtime.Sandbox{ID: s.ID, Namespace: s.Namespace, Name: s.Name, UID: s.UID, CreatedAt: r.clock.Now(), Resources: s.Resources}
 	r.sandboxes[s.ID] = made
 	return made, nil
+}
+
+// UpdateSandbox implements runtime.Runtime.
+func (r *Runtime) UpdateSandbox(_ context.Context, id string, res runtime.Resources) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.sandboxes[id]
+	if !ok {
+		return fmt.Errorf("sandbox %q: %w", id, runtime.ErrNotFound)
+	}
+	s.Resources = res
+	r.sandboxes[id] = s
+	return nil
 }
 
 // RemoveSandbox implements runtime.Runtime.
@@ -105,9 +118,22 @@ func (r *Runtime) Create(_ context.Context, spec runtime.ContainerSpec) (string,
 	if err != nil {
 		return "", err
 	}
+	var mounted []string
+	for _, m := range spec.Mounts {
+		if m.Image != "" {
+			img, err := r.find(m.Image)
+			if err != nil {
+				return "", fmt.Errorf("%w: %w", runtime.ErrImageMount, err)
+			}
+			mounted = append(mounted, img.ID)
+		}
+	}
+	slices.Sort(mounted)
+	mounted = slices.Compact(mounted)
 	c := &container{spec: spec, done: make(chan struct{}), Container: runtime.Container{
 		ID: hex.EncodeToString(b), SandboxID: spec.SandboxID, PodUID: sandbox.UID, Name: spec.Name, Attempt: spec.Attempt, Kind: spec.Kind,
-		Hash: spec.Hash, Image: spec.Image, ImageID: img.RepoDigests[0], State: runtime.Created, CreatedAt: r.clock.Now(), LogPath: spec.LogPath,
+		Hash: spec.Hash, Image: spec.Image, ImageID: img.RepoDigests[0], Mounted: mounted, State: runtime.Created, CreatedAt: r.clock.Now(), LogPath: spec.LogPath,
+		Resources: spec.Resources,
 	}}
 	r.containers[c.ID] = c
 	r.byPod[spec.SandboxID] = append(r.byPod[spec.SandboxID], c)
@@ -173,6 +199,18 @@ func (r *Runtime) end(c *container, code int) {
 	default:
 		close(c.done)
 	}
+}
+
+// Update implements runtime.Runtime.
+func (r *Runtime) Update(_ context.Context, id string, res runtime.Resources) error {
+	c, err := r.running(id)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.Resources = res
+	return nil
 }
 
 // Signal implements runtime.Runtime: every signal ends a container well.
@@ -345,7 +383,9 @@ func (r *Runtime) Stats(_ context.Context, id string) (runtime.Stats, error) {
 	if err != nil {
 		return runtime.Stats{}, err
 	}
-	memory := uint64(max(c.spec.Resources.MemoryRequest, 1<<20))
+	r.mu.Lock()
+	memory := uint64(max(c.Resources.MemoryRequest, 1<<20))
+	r.mu.Unlock()
 	return runtime.Stats{Time: r.clock.Now(), MemoryUsage: memory, MemoryWorkingSet: memory, MemoryRSS: memory, Pids: 1}, nil
 }
 

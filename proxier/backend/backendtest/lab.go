@@ -60,6 +60,7 @@ type lab struct {
 	backend backend.Backend
 	open    func(testing.TB, backend.Config) backend.Backend
 	cfg     backend.Config
+	shorten func(testing.TB) // Options' Shorten
 
 	slices map[string]*discoveryv1.EndpointSlice // as given to the tracker, by name
 

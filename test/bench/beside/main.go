@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/skiffcluster/skiff/test/bench/load"
+	"github.com/skiffcluster/skiff/test/upstream"
 )
 
 // figure is one thing that is measured: the median of so many takes, each of a
@@ -28,7 +29,7 @@ type figure struct {
 	name  string
 	takes int
 	// take gives its values, which are printed in format.
-	take   func(context.Context, *running) ([]float64, error)
+	take   func(context.Context, *upstream.Running) ([]float64, error)
 	format string
 }
 
@@ -66,7 +67,7 @@ func run(ctx context.Context, only string) error {
 		}
 		var all [2][][]float64 // by subject, take, value
 		for range f.takes {
-			for i, start := range []func(context.Context) (*running, error){startSkiff, startUpstream} {
+			for i, start := range []starter{upstream.StartSkiff, upstream.Start} {
 				values, err := once(ctx, start, f)
 				if err != nil {
 					return fmt.Errorf("%s: %w", f.name, err)
@@ -80,12 +81,14 @@ func run(ctx context.Context, only string) error {
 	return nil
 }
 
-func once(ctx context.Context, start func(context.Context) (*running, error), f figure) ([]float64, error) {
-	r, err := start(ctx)
+type starter func(context.Context, upstream.Options) (*upstream.Running, error)
+
+func once(ctx context.Context, start starter, f figure) ([]float64, error) {
+	r, err := start(ctx, upstream.Options{})
 	if err != nil {
 		return nil, err
 	}
-	defer r.stop()
+	defer r.Stop()
 	return f.take(ctx, r)
 }
 
@@ -119,36 +122,38 @@ func ratios(ours, theirs []float64) string {
 	return strings.Join(out, ", ")
 }
 
-func ready(_ context.Context, r *running) ([]float64, error) { return []float64{millis(r.ready)}, nil }
+func ready(_ context.Context, r *upstream.Running) ([]float64, error) {
+	return []float64{millis(r.Ready)}, nil
+}
 
 const quiet = 30 * time.Second // until a control plane has done what a start entails
 
-func memory(_ context.Context, r *running) ([]float64, error) {
+func memory(_ context.Context, r *upstream.Running) ([]float64, error) {
 	time.Sleep(quiet)
-	resident, anonymous, err := r.memory()
+	resident, anonymous, err := r.Memory()
 	return []float64{float64(resident) / 1024, float64(anonymous) / 1024}, err
 }
 
-func idleCPU(_ context.Context, r *running) ([]float64, error) {
+func idleCPU(_ context.Context, r *upstream.Running) ([]float64, error) {
 	time.Sleep(quiet)
-	before := r.cpu()
+	before := r.CPU()
 	time.Sleep(time.Minute)
-	return []float64{float64(r.cpu()-before) / float64(time.Minute) * 100}, nil
+	return []float64{float64(r.CPU()-before) / float64(time.Minute) * 100}, nil
 }
 
-func throughput(op string) func(context.Context, *running) ([]float64, error) {
-	return func(ctx context.Context, r *running) ([]float64, error) {
-		k, err := kubernetes.NewForConfig(r.rest)
+func throughput(op string) func(context.Context, *upstream.Running) ([]float64, error) {
+	return func(ctx context.Context, r *upstream.Running) ([]float64, error) {
+		k, err := kubernetes.NewForConfig(r.REST)
 		if err != nil {
 			return nil, err
 		}
-		rate, err := load.Throughput(ctx, k, op, r.cpu)
+		rate, err := load.Throughput(ctx, k, op, r.CPU)
 		return []float64{rate.PerSecond, float64(rate.CPU.Microseconds())}, err
 	}
 }
 
-func watch(ctx context.Context, r *running) ([]float64, error) {
-	k, err := kubernetes.NewForConfig(r.rest)
+func watch(ctx context.Context, r *upstream.Running) ([]float64, error) {
+	k, err := kubernetes.NewForConfig(r.REST)
 	if err != nil {
 		return nil, err
 	}
@@ -160,24 +165,24 @@ func watch(ctx context.Context, r *running) ([]float64, error) {
 	return []float64{millis(all[len(all)/2]), millis(all[len(all)*99/100])}, nil
 }
 
-func definition(ctx context.Context, r *running) ([]float64, error) {
-	took, err := load.DefinitionLatency(ctx, r.rest, 0)
+func definition(ctx context.Context, r *upstream.Running) ([]float64, error) {
+	took, err := load.DefinitionLatency(ctx, r.REST, 0)
 	return []float64{millis(took)}, err
 }
 
-func pods(ctx context.Context, r *running) ([]float64, error) {
+func pods(ctx context.Context, r *upstream.Running) ([]float64, error) {
 	return scale(ctx, r, func(*corev1.Pod) bool { return true })
 }
 
-func bound(ctx context.Context, r *running) ([]float64, error) {
-	if err := load.Nodes(ctx, r.rest, 10); err != nil {
+func bound(ctx context.Context, r *upstream.Running) ([]float64, error) {
+	if err := load.Nodes(ctx, r.REST, 10); err != nil {
 		return nil, err
 	}
 	return scale(ctx, r, func(p *corev1.Pod) bool { return p.Spec.NodeName != "" })
 }
 
-func scale(ctx context.Context, r *running, wanted func(*corev1.Pod) bool) ([]float64, error) {
-	k, err := kubernetes.NewForConfig(r.rest)
+func scale(ctx context.Context, r *upstream.Running, wanted func(*corev1.Pod) bool) ([]float64, error) {
+	k, err := kubernetes.NewForConfig(r.REST)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,8 @@
-package main
+package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,22 +21,36 @@ import (
 	"github.com/skiffcluster/skiff/test/bench/load"
 )
 
-// running is a control plane: processes with a directory of their own.
-type running struct {
+// Running is a control plane: processes with a directory of their own.
+type Running struct {
+	// Ready is the time from its API server's start to the first good answer
+	// of /readyz.
+	Ready time.Duration
+	// REST is an administrator's access, in protobuf and without limits.
+	REST *restclient.Config
+
 	dir   string
 	procs []*exec.Cmd
 	out   bytes.Buffer // what they say, for errors
-	ready time.Duration
-	rest  *restclient.Config
 }
 
-func newRunning() (*running, error) {
-	dir, err := os.MkdirTemp("", "skiff-beside-")
-	return &running{dir: dir}, err
+// Options are what is asked of a control plane.
+type Options struct {
+	// APIServerOnly leaves out controllers and scheduler.
+	APIServerOnly bool
+	// Skiff is the program to start; empty: bin/skiff.
+	Skiff string
+	// RuntimeConfig is --runtime-config of the API server, when not empty.
+	RuntimeConfig string
 }
 
-func (r *running) exec(name string, args ...string) error {
-	cmd := exec.Command(filepath.Join("bin", name), args...)
+func newRunning() (*Running, error) {
+	dir, err := os.MkdirTemp("", "skiff-upstream-")
+	return &Running{dir: dir}, err
+}
+
+func (r *Running) exec(program string, args ...string) error {
+	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = &r.out, &r.out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -45,7 +60,8 @@ func (r *running) exec(name string, args ...string) error {
 	return nil
 }
 
-func (r *running) stop() {
+// Stop ends the processes and removes their data.
+func (r *Running) Stop() {
 	for i := len(r.procs) - 1; i >= 0; i-- {
 		_ = r.procs[i].Process.Signal(syscall.SIGTERM)
 		_ = r.procs[i].Wait()
@@ -53,8 +69,8 @@ func (r *running) stop() {
 	_ = os.RemoveAll(r.dir)
 }
 
-// startSkiff runs `skiff server`.
-func startSkiff(ctx context.Context) (*running, error) {
+// StartSkiff runs `skiff server`.
+func StartSkiff(ctx context.Context, o Options) (*Running, error) {
 	r, err := newRunning()
 	if err != nil {
 		return nil, err
@@ -63,9 +79,13 @@ func startSkiff(ctx context.Context) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
+	args := []string{"server", "--data-dir", filepath.Join(r.dir, "data"), "--bind-address", "127.0.0.1", "--secure-port", port, "--service-cluster-ip-range", serviceRange}
+	if o.APIServerOnly {
+		args = append(args, "--without", "controllers,scheduler")
+	}
 	begin := time.Now()
-	if err := r.exec("skiff", "server", "--data-dir", filepath.Join(r.dir, "data"), "--bind-address", "127.0.0.1", "--secure-port", port); err != nil {
-		r.stop()
+	if err := r.exec(cmp.Or(o.Skiff, "bin/skiff"), append(args, o.runtimeConfig()...)...); err != nil {
+		r.Stop()
 		return nil, err
 	}
 	return r, r.waitReady(ctx, begin, func() (*restclient.Config, error) {
@@ -73,22 +93,22 @@ func startSkiff(ctx context.Context) (*running, error) {
 	})
 }
 
-// startUpstream runs etcd, kube-apiserver and then the two that work through
-// it, with the flags that each cannot do without. The time is that of
-// kube-apiserver, whose etcd is ready already.
-func startUpstream(ctx context.Context) (*running, error) {
+// Start runs etcd, kube-apiserver and then the two that work through it, with
+// the flags that each cannot do without. The time is that of kube-apiserver,
+// whose etcd is ready already.
+func Start(ctx context.Context, o Options) (*Running, error) {
 	r, err := newRunning()
 	if err != nil {
 		return nil, err
 	}
-	if err := r.upstream(ctx); err != nil {
-		r.stop()
+	if err := r.upstream(ctx, o); err != nil {
+		r.Stop()
 		return nil, fmt.Errorf("%w: %s", err, r.out.String())
 	}
 	return r, nil
 }
 
-func (r *running) upstream(ctx context.Context) error {
+func (r *Running) upstream(ctx context.Context, o Options) error {
 	var ports [5]string
 	for i := range ports {
 		var err error
@@ -102,7 +122,7 @@ func (r *running) upstream(ctx context.Context) error {
 		return err
 	}
 	peer := "http://127.0.0.1:" + ports[1]
-	if err := r.exec("upstream/etcd", "--data-dir", filepath.Join(r.dir, "etcd"), "--listen-client-urls", store, "--advertise-client-urls", store,
+	if err := r.exec("bin/upstream/etcd", "--data-dir", filepath.Join(r.dir, "etcd"), "--listen-client-urls", store, "--advertise-client-urls", store,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer); err != nil {
 		return err
 	}
@@ -110,24 +130,28 @@ func (r *running) upstream(ctx context.Context) error {
 		return err
 	}
 	begin := time.Now()
-	if err := r.exec("upstream/kube-apiserver", "--etcd-servers", store, "--bind-address", "127.0.0.1", "--secure-port", ports[2], "--cert-dir", r.dir,
+	args := []string{"--etcd-servers", store, "--bind-address", "127.0.0.1", "--secure-port", ports[2], "--cert-dir", r.dir,
 		"--client-ca-file", keys.ca, "--tls-cert-file", keys.cert, "--tls-private-key-file", keys.key, "--authorization-mode", "Node,RBAC",
 		"--service-account-issuer", server, "--service-account-key-file", keys.account, "--service-account-signing-key-file", keys.account,
-		"--service-cluster-ip-range", "10.96.0.0/16"); err != nil {
+		"--service-cluster-ip-range", serviceRange}
+	if err := r.exec("bin/upstream/kube-apiserver", append(args, o.runtimeConfig()...)...); err != nil {
 		return err
 	}
 	if err := r.waitReady(ctx, begin, func() (*restclient.Config, error) { return clientcmd.BuildConfigFromFlags("", keys.kubeconfig) }); err != nil {
 		return err
 	}
+	if o.APIServerOnly {
+		return nil
+	}
 	return errors.Join(
-		r.exec("upstream/kube-controller-manager", "--kubeconfig", keys.kubeconfig, "--secure-port", ports[3], "--cert-dir", r.dir,
+		r.exec("bin/upstream/kube-controller-manager", "--kubeconfig", keys.kubeconfig, "--secure-port", ports[3], "--cert-dir", r.dir,
 			"--service-account-private-key-file", keys.account, "--root-ca-file", keys.ca, "--use-service-account-credentials"),
-		r.exec("upstream/kube-scheduler", "--kubeconfig", keys.kubeconfig, "--secure-port", ports[4], "--cert-dir", r.dir),
+		r.exec("bin/upstream/kube-scheduler", "--kubeconfig", keys.kubeconfig, "--secure-port", ports[4], "--cert-dir", r.dir),
 	)
 }
 
 // waitReady takes the time from begin to the first good answer of /readyz.
-func (r *running) waitReady(ctx context.Context, begin time.Time, access func() (*restclient.Config, error)) error {
+func (r *Running) waitReady(ctx context.Context, begin time.Time, access func() (*restclient.Config, error)) error {
 	var last error
 	for ; time.Since(begin) < time.Minute; time.Sleep(time.Millisecond) {
 		cfg, err := access()
@@ -142,15 +166,15 @@ func (r *running) waitReady(ctx context.Context, begin time.Time, access func() 
 			return err
 		}
 		if _, last = k.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); last == nil {
-			r.ready, r.rest = time.Since(begin), cfg
+			r.Ready, r.REST = time.Since(begin), cfg
 			return nil
 		}
 	}
 	return fmt.Errorf("not ready within a minute: %w", last)
 }
 
-// memory of all processes, in kB.
-func (r *running) memory() (resident, anonymous int, err error) {
+// Memory of all processes, in kB.
+func (r *Running) Memory() (resident, anonymous int, err error) {
 	for _, p := range r.procs {
 		status, err := load.ProcessStatus(p.Process.Pid)
 		if err != nil {
@@ -162,8 +186,8 @@ func (r *running) memory() (resident, anonymous int, err error) {
 	return resident, anonymous, nil
 }
 
-// cpu is the processor time that all processes have used.
-func (r *running) cpu() time.Duration {
+// CPU is the processor time that all processes have used.
+func (r *Running) CPU() time.Duration {
 	var sum time.Duration
 	for _, p := range r.procs {
 		used, err := load.ProcessCPU(p.Process.Pid)
@@ -173,6 +197,16 @@ func (r *running) cpu() time.Duration {
 		sum += used
 	}
 	return sum
+}
+
+// serviceRange is given to both, whose defaults differ.
+const serviceRange = "10.96.0.0/16"
+
+func (o Options) runtimeConfig() []string {
+	if o.RuntimeConfig == "" {
+		return nil
+	}
+	return []string{"--runtime-config", o.RuntimeConfig}
 }
 
 func freePort() (string, error) {

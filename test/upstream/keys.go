@@ -1,4 +1,4 @@
-package main
+package upstream
 
 import (
 	"crypto/x509/pkix"

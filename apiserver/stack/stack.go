@@ -1,0 +1,20 @@
+// Package stack grows a goroutine's stack in one step.
+//
+// A write goes some 30 KiB deep. The runtime would copy its stack at 4, 8, 16
+// and 32 KiB, the later the more frames, which was 15 % of a create's time.
+// Start at Reserve.
+package stack
+
+// Reserve has the calling goroutine's stack hold what a request needs, best
+// while it is shallow.
+//
+//go:noinline
+func Reserve() {
+	var frame [reserved]byte
+	touch(&frame)
+}
+
+const reserved = 36 << 10
+
+//go:noinline
+func touch(frame *[reserved]byte) { frame[0] = 1 }

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/skiffcluster/skiff/test/upstream"
+)
+
+func main() {
+	var o upstream.Options
+	flag.StringVar(&o.Skiff, "skiff", "", "the program to compare (default bin/skiff)")
+	flag.StringVar(&o.RuntimeConfig, "runtime-config", "", "of both servers")
+	only := flag.String("only", "", "try what matches this regular expression alone: kinds as in 'apps/v1 Deployment', or 'documents'")
+	flag.Parse()
+	o.APIServerOnly = true
+	pattern, err := regexp.Compile(*only)
+	if err == nil {
+		err = run(context.Background(), o, pattern)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o upstream.Options, only *regexp.Regexp) error {
+	begin := time.Now()
+	r := &runner{ctx: ctx, report: newReport(intended()), only: only, resources: map[string]resource{}}
+	for i, start := range []func(context.Context, upstream.Options) (*upstream.Running, error){upstream.StartSkiff, upstream.Start} {
+		running, err := start(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer running.Stop()
+		if r.servers[i], err = newServer(running.REST); err != nil {
+			return err
+		}
+	}
+	entries, err := load()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(r.documents(), r.objects(entries)); err != nil {
+		return err
+	}
+	r.report.print(os.Stdout)
+	fmt.Printf("%d requests compared, %d differences, %d kinds of them meant, %s\n",
+		r.report.asked, len(r.report.found), len(r.report.meant)-len(r.report.stale()), time.Since(begin).Round(time.Second))
+	if only.String() == "" {
+		for _, m := range r.report.stale() {
+			fmt.Printf("nothing differs any more as %q %q %q says (%s)\n", m.subject, m.what, m.difference, m.why)
+		}
+		if len(r.report.stale()) > 0 {
+			return errors.New("the list of what is meant is longer than what differs")
+		}
+	}
+	if len(r.report.found) > 0 {
+		return errors.New("skiff differs from Kubernetes")
+	}
+	return nil
+}
