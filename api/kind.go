@@ -94,6 +94,8 @@ type Of[T any] struct {
 	// Columns are printed by `kubectl get`. One of them is the name
 	// (print.Name); none is added. Without any the name and age are printed.
 	Columns []Column[T]
+	// Order is that of the rows of a list's table; nil: the list's own.
+	Order func(a, b *T) int
 
 	// NoUnconditionalUpdate refuses an update without
 	// metadata.resourceVersion; few kinds do.
@@ -143,6 +145,8 @@ type Column[T any] struct {
 	// Value is the cell: a string, an int64 or a metav1.Time, which is printed
 	// as an age.
 	Value func(*T) any
+	// Among, when not nil, is the cell in the table of a list, which all are in.
+	Among func(obj *T, all []*T) any
 }
 
 // Kind is an [Of] without its type: what the registry works with. Objects
@@ -177,7 +181,11 @@ type Kind struct {
 	DeleteGrace    func(obj runtime.Object, asked *int64) int64
 	Fields         func(runtime.Object) fields.Set
 	Columns        []metav1.TableColumnDefinition
-	Cells          func(runtime.Object) []any
+	// Cells are an object's row in the table of a list that all are in; of
+	// one that is printed alone when there are none.
+	Cells func(obj runtime.Object, all ...runtime.Object) []any
+	// Order is nil where rows are in the list's order.
+	Order func(a, b runtime.Object) int
 
 	Status *KindStatus
 	Scale  *KindScale
@@ -287,12 +295,19 @@ func (o Of[T]) eraseColumns(k *Kind) {
 			Name: c.Name, Type: typ, Format: c.Format, Priority: c.Priority, Description: c.Description,
 		})
 	}
-	k.Cells = func(obj runtime.Object) []any {
+	k.Cells = func(obj runtime.Object, all ...runtime.Object) []any {
 		cells := make([]any, len(columns))
 		for i, c := range columns {
+			if c.Among != nil && all != nil {
+				cells[i] = c.Among(of[T](obj), allOf[T](all))
+				continue
+			}
 			cells[i] = c.Value(of[T](obj))
 		}
 		return cells
+	}
+	if o.Order != nil {
+		k.Order = func(a, b runtime.Object) int { return o.Order(of[T](a), of[T](b)) }
 	}
 }
 
@@ -318,6 +333,14 @@ func (o Of[T]) eraseSubresources(k *Kind) {
 func of[T any](obj runtime.Object) *T {
 	t, _ := any(obj).(*T)
 	return t
+}
+
+func allOf[T any](objs []runtime.Object) []*T {
+	out := make([]*T, len(objs))
+	for i, obj := range objs {
+		out[i] = of[T](obj)
+	}
+	return out
 }
 
 func one[T any](f func(*T)) func(runtime.Object) {

@@ -19,8 +19,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/klog/v2"
 
 	"github.com/skiffcluster/skiff/apiserver"
@@ -175,30 +177,59 @@ func SaveSnapshot(path string, write func(io.Writer) error) (_ SnapshotInfo, err
 }
 
 // ReadSnapshot reads and verifies a whole snapshot, the database's pages and
-// keys as well, for which it needs room for the database beside the file.
+// keys as well, for which it needs room for the database: beside the file, or
+// where nobody may write there, where temporary files are.
 func ReadSnapshot(path string) (SnapshotInfo, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".skiff-snapshot-")
+	f, err := openSnapshot(path)
 	if err != nil {
-		return SnapshotInfo{}, fmt.Errorf("check snapshot: %w", err)
+		return SnapshotInfo{}, err
+	}
+	defer func() { _ = f.Close() }()
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".skiff-snapshot-")
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		dir, err = os.MkdirTemp("", "skiff-snapshot-")
+	}
+	if err != nil {
+		return SnapshotInfo{}, fmt.Errorf("check snapshot %s: %w", path, err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	return unpack(path, dir)
+	return unpack(f, dir)
+}
+
+// What to do about a file that can't be restored.
+const (
+	notOurs = "is not one of skiff's, which 'skiff snapshot save' writes"
+	broken  = "restore another, or copy it again"
+)
+
+func openSnapshot(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("snapshot: %w", err)
+	case info.IsDir():
+		err = fmt.Errorf("snapshot %s is a directory: name a file in it", path)
+	case info.Mode().IsRegular() && info.Size() == 0:
+		err = fmt.Errorf("snapshot %s is empty: %s", path, broken)
+	default:
+		return f, nil
+	}
+	return nil, errors.Join(err, f.Close())
 }
 
 // unpack verifies a snapshot and leaves its files in dir.
-func unpack(path, dir string) (SnapshotInfo, error) {
+func unpack(f *os.File, dir string) (SnapshotInfo, error) {
 	var info SnapshotInfo
-	f, err := os.Open(path)
-	if err != nil {
-		return info, fmt.Errorf("snapshot: %w", err)
-	}
-	defer func() { _ = f.Close() }()
 	bad := func(format string, args ...any) (SnapshotInfo, error) {
-		return info, fmt.Errorf("snapshot %s %w", path, fmt.Errorf(format, args...))
+		return info, fmt.Errorf("snapshot %s %w", f.Name(), fmt.Errorf(format, args...))
 	}
 	z, err := gzip.NewReader(bufio.NewReader(f))
 	if err != nil {
-		return bad("is not one of skiff's: %w", err)
+		return bad(notOurs)
 	}
 	sums, listed := map[string]string{}, map[string]string(nil)
 	archive := tar.NewReader(z)
@@ -208,56 +239,78 @@ func unpack(path, dir string) (SnapshotInfo, error) {
 			break
 		}
 		switch {
-		case err != nil && first, err == nil && first && h.Name != infoEntry:
-			return bad("is not one of skiff's: it does not begin with %s", infoEntry)
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return bad("is truncated")
+			return bad("is truncated: %s", broken)
+		case first && (err != nil || h.Name != infoEntry):
+			return bad(notOurs+": it does not begin with %s", infoEntry)
 		case err != nil:
-			return bad("is damaged: %w", err)
+			return bad("is damaged: %w: %s", err, broken)
 		case !filepath.IsLocal(h.Name) || h.Typeflag != tar.TypeReg:
-			return bad("is not one of skiff's: it has an entry %q", h.Name)
+			return bad(notOurs+": it has an entry %q", h.Name)
 		}
 		sum := sha256.New()
 		err = writeEntry(filepath.Join(dir, h.Name), io.TeeReader(archive, sum))
 		switch {
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return bad("is truncated in %s", h.Name)
-		case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader):
-			return bad("is damaged in %s: %w", h.Name, err)
+			return bad("is truncated in %s: %s", h.Name, broken)
+		case errors.As(err, new(*fs.PathError)): // of what is written
+			return info, fmt.Errorf("unpack snapshot %s: %w", f.Name(), err)
 		case err != nil:
-			return bad("can't be read: %w", err)
+			return bad("is damaged in %s: %w: %s", h.Name, err, broken)
 		}
 		if h.Name == sumsEntry {
 			if err := readJSON(filepath.Join(dir, sumsEntry), &listed); err != nil {
-				return bad("is damaged: %w", err)
+				return bad("is damaged: %w: %s", err, broken)
 			}
 			continue
 		}
 		sums[h.Name] = hex.EncodeToString(sum.Sum(nil))
 	}
-	if listed == nil {
-		return bad("is truncated: it does not end with %s", sumsEntry)
+	// What follows the archive is its checksum, and nothing else.
+	switch _, err := io.Copy(io.Discard, z); {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return bad("is truncated: %s", broken)
+	case err != nil:
+		return bad("is damaged at its end: %w: %s", err, broken)
+	case listed == nil:
+		return bad("is truncated: it does not end with %s: %s", sumsEntry, broken)
 	}
 	for _, name := range slices.Sorted(maps.Keys(listed)) {
 		if sums[name] != listed[name] {
-			return bad("is damaged: %s has another SHA-256 than when it was written", name)
+			return bad("is damaged: %s has another SHA-256 than when it was written: %s", name, broken)
 		}
 	}
 	if err := readJSON(filepath.Join(dir, infoEntry), &info); err != nil {
-		return bad("is damaged: %w", err)
+		return bad("is damaged: %w: %s", err, broken)
 	}
-	if info.Format != snapshotFormat {
-		return bad("is of format %d; this skiff reads %d", info.Format, snapshotFormat)
+	if err := info.fits(); err != nil {
+		return bad("%w", err)
 	}
 	if listed[dataEntry] == "" {
-		return bad("has no database")
+		return bad("has no database: %s", broken)
 	}
 	status, err := etcd.CheckSnapshot(filepath.Join(dir, dataEntry))
 	if err != nil {
-		return bad("is damaged: %w", err)
+		return bad("is damaged: %w: %s", err, broken)
 	}
 	info.Keys, info.Size = status.TotalKey, status.TotalSize
 	return info, nil
+}
+
+// fits says why this skiff can't restore it: an older one may not know what a
+// newer one has stored.
+func (i *SnapshotInfo) fits() error {
+	if i.Format != snapshotFormat {
+		return fmt.Errorf("is of format %d, and this skiff reads %d: use the skiff that wrote it, or a newer one", i.Format, snapshotFormat)
+	}
+	theirs, err := version.ParseGeneric(i.Version)
+	if err != nil {
+		return fmt.Errorf("is damaged: version %q: %s", i.Version, broken)
+	}
+	if ours := version.MustParseGeneric(apiserver.Version); theirs.Major() > ours.Major() || theirs.Major() == ours.Major() && theirs.Minor() > ours.Minor() {
+		return fmt.Errorf("was taken by Kubernetes %s, and this is %s: use the skiff that wrote it, or a newer one", i.Version, apiserver.Version)
+	}
+	return nil
 }
 
 func writeEntry(path string, from io.Reader) error {
@@ -289,6 +342,11 @@ func RestoreSnapshot(path, dir string) (_ SnapshotInfo, err error) {
 			return SnapshotInfo{}, fmt.Errorf("data directory %s has data already (%s): restore into another, or move it away", dir, taken)
 		}
 	}
+	f, err := openSnapshot(path)
+	if err != nil {
+		return SnapshotInfo{}, err
+	}
+	defer func() { _ = f.Close() }()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return SnapshotInfo{}, fmt.Errorf("data directory: %w", err)
 	}
@@ -297,7 +355,7 @@ func RestoreSnapshot(path, dir string) (_ SnapshotInfo, err error) {
 		return SnapshotInfo{}, fmt.Errorf("restore: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	info, err := unpack(path, temp)
+	info, err := unpack(f, temp)
 	if err != nil {
 		return info, err
 	}

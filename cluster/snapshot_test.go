@@ -1,11 +1,16 @@
 package cluster_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,7 +103,8 @@ func TestSnapshotsOnSchedule(t *testing.T) {
 	}
 }
 
-// damaged tries what is not a whole snapshot of this skiff.
+// damaged tries what is not a whole snapshot of this skiff. Every message names
+// the file and says what to do.
 func damaged(t *testing.T, file string) {
 	t.Helper()
 	whole, err := os.ReadFile(file)
@@ -113,33 +119,119 @@ func damaged(t *testing.T, file string) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	flipped := bytes.Clone(whole)
-	flipped[len(flipped)/2] ^= 0xff
+	const notOurs, broken, newer = "is not one of skiff's, which 'skiff snapshot save' writes", "restore another, or copy it again", "use the skiff that wrote it, or a newer one"
 	for _, c := range []struct {
 		name string
 		data []byte
-		want string
+		want []string
 	}{
-		{"an empty file", nil, "is not one of skiff's"},
-		{"another file", []byte("#!/bin/sh\n"), "is not one of skiff's"},
-		{"another archive", foreign.Bytes(), "is not one of skiff's"},
-		{"one that was cut off early", whole[:len(whole)/2], "is truncated"},
-		{"one that was cut off late", whole[:len(whole)-20], "is truncated"},
-		{"one with a broken byte", flipped, "is damaged"},
+		{"an empty file", nil, []string{"is empty", broken}},
+		{"another file", []byte("#!/bin/sh\n"), []string{notOurs}},
+		{"another archive", foreign.Bytes(), []string{notOurs, "does not begin with skiff-snapshot.json"}},
+		{"one that was cut off early", whole[:len(whole)/2], []string{"is truncated in ", broken}},
+		{"one that was cut off late", whole[:len(whole)-20], []string{"is truncated", broken}},
+		{"one with a broken byte", flipped(whole, len(whole)/2), []string{"is damaged", broken}},
+		{"one with a broken byte in its end", flipped(whole, len(whole)-6), []string{"is damaged", broken}},
+		{"one that something follows", append(bytes.Clone(whole), "more"...), []string{"is damaged at its end", broken}},
+		{"one of a later format", repacked(t, whole, func(i map[string]any) { i["format"] = 2 }), []string{"is of format 2, and this skiff reads 1", newer}},
+		{"one of a later Kubernetes", repacked(t, whole, func(i map[string]any) { i["version"] = "v1.99.0" }), []string{"was taken by Kubernetes v1.99.0, and this is v1.", newer}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path, dir := filepath.Join(t.TempDir(), "x"), filepath.Join(t.TempDir(), "data")
 			if err := os.WriteFile(path, c.data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := cluster.RestoreSnapshot(path, dir); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%v, want %q", err, c.want)
+			_, err := cluster.RestoreSnapshot(path, dir)
+			for _, want := range append(c.want, path) {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v, want %q", err, want)
+				}
 			}
-			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			if left, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) || len(left) > 0 {
 				t.Errorf("%v is left, %v", left, err)
 			}
 		})
 	}
+	t.Run("a directory", func(t *testing.T) {
+		dir := t.TempDir()
+		if _, err := cluster.ReadSnapshot(dir); err == nil || !strings.Contains(err.Error(), dir+" is a directory: name a file in it") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("one of an earlier Kubernetes is restored", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "x")
+		if err := os.WriteFile(path, repacked(t, whole, func(i map[string]any) { i["version"] = "v1.2.3" }), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cluster.RestoreSnapshot(path, filepath.Join(t.TempDir(), "data")); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("no byte can change, and none be missing", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "x")
+		const header = 10 // gzip's own, whose time and system nobody checks
+		for at := header; at < len(whole); at += max(1, len(whole)/30) {
+			for what, data := range map[string][]byte{"changed": flipped(whole, at), "cut off": whole[:at]} {
+				if err := os.WriteFile(path, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := cluster.ReadSnapshot(path); err == nil {
+					t.Errorf("%s at byte %d of %d: it is taken for whole", what, at, len(whole))
+				}
+			}
+		}
+	})
+}
+
+func flipped(data []byte, at int) []byte {
+	out := bytes.Clone(data)
+	out[at] ^= 0xff
+	return out
+}
+
+// repacked is a snapshot with other information, whole otherwise.
+func repacked(t *testing.T, data []byte, change func(info map[string]any)) []byte {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	in, err := gzip.NewReader(bytes.NewReader(data))
+	must(err)
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	from, to := tar.NewReader(in), tar.NewWriter(z)
+	sums := map[string]string{}
+	for {
+		h, err := from.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(err)
+		raw, err := io.ReadAll(from)
+		must(err)
+		switch h.Name {
+		case "skiff-snapshot.json":
+			info := map[string]any{}
+			must(json.Unmarshal(raw, &info))
+			change(info)
+			raw, err = json.Marshal(info)
+		case "sums.json":
+			raw, err = json.Marshal(sums)
+		}
+		must(err)
+		sum := sha256.Sum256(raw)
+		sums[h.Name] = hex.EncodeToString(sum[:])
+		h.Size = int64(len(raw))
+		must(to.WriteHeader(h))
+		_, err = to.Write(raw)
+		must(err)
+	}
+	must(to.Close())
+	must(z.Close())
+	return out.Bytes()
 }
 
 // limited is a disk with little room.

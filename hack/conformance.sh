@@ -9,13 +9,14 @@
 #
 # CONFORMANCE_FOCUS and CONFORMANCE_SKIP are regular expressions of tests' names,
 # CONFORMANCE_PROCS is how many run at a time, CONFORMANCE_REPORTS where the
-# results go.
+# results go. SKIFF is the program that is tested, if it is not bin/skiff.
 set -euo pipefail
 from=$PWD
 cd "$(dirname "$0")/.."
 root=$PWD
 bin=$root/bin
 suite=$bin/conformance
+skiff=${SKIFF:-$bin/skiff}
 export CGO_ENABLED=0
 
 build() {
@@ -40,6 +41,26 @@ build() {
 		printf '%s\n' "$want" >"$suite/.built"
 	fi
 	hack/tools/conformance/images.sh "$suite"
+	go build -trimpath -ldflags '-s -w' -o "$suite/registry" ./test/conformance/registry
+}
+
+# mirror OUT DATA: has the nodes of a cluster pull the suite's images from a
+# registry on this machine, which writes its address to OUT.
+mirror() {
+	local out=$1 data=$2 address node dir
+	"$suite/registry" 0.0.0.0:0 "$suite"/images/*.tar >"$out" 2>&1 &
+	registry=$!
+	until [ -s "$out" ]; do
+		kill -0 "$registry"
+		sleep 0.1
+	done
+	# Nodes are hosts of their own: they reach this one by its address.
+	address=$(hostname -I | cut -d' ' -f1):$(sed 's/.*://' "$out")
+	for node in "$data"/nodes/*/; do
+		dir=$node/certs.d/registry.k8s.io
+		mkdir -p "$dir"
+		printf 'server = "http://%s"\n' "$address" >"$dir/hosts.toml"
+	done
 }
 
 against() {
@@ -58,14 +79,15 @@ against() {
 
 run() {
 	local data ready up
+	registry=
 	data=$(mktemp -d)
 	ready=$data/out
 	set -m
-	"$bin/skiff" up -p conformance --data-dir "$data/cluster" --kubeconfig "$data/kubeconfig" "$@" >"$ready" 2>&1 &
+	"$skiff" up -p conformance --data-dir "$data/cluster" --kubeconfig "$data/kubeconfig" "$@" >"$ready" 2>&1 &
 	up=$!
 	set +m
 	# shellcheck disable=SC2064
-	trap "kill -INT $up 2>/dev/null; wait $up; '$bin/skiff' delete --data-dir '$data/cluster' >/dev/null; rm -rf '$data'" EXIT
+	trap "kill \$registry 2>/dev/null; kill -INT $up 2>/dev/null; wait $up; '$skiff' delete --data-dir '$data/cluster' >/dev/null; rm -rf '$data'" EXIT
 	trap 'exit 1' INT TERM
 	until grep -q '^Ready in' "$ready"; do
 		kill -0 "$up" 2>/dev/null || {
@@ -76,7 +98,10 @@ run() {
 	done
 	case " $* " in
 	*simulated*) ;;
-	*) "$bin/skiff" image load --data-dir "$data/cluster" "$suite"/images/*.tar >/dev/null ;;
+	*)
+		"$skiff" image load --data-dir "$data/cluster" "$suite"/images/*.tar >/dev/null
+		mirror "$data/registry" "$data/cluster"
+		;;
 	esac
 	against "$data/kubeconfig"
 }

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -59,8 +60,15 @@ const (
 )
 
 type connectedPod struct {
-	uid types.UID
-	ips []netip.Addr
+	uid     types.UID
+	version string // of the Pod when it was connected
+	ips     []netip.Addr
+}
+
+// olderThan tells whether another pod of its name came after this one.
+func (c connectedPod) olderThan(pod *corev1.Pod) bool {
+	order, err := resourceversion.CompareResourceVersion(c.version, pod.ResourceVersion)
+	return err == nil && order < 0
 }
 
 func newPolicies(client kubernetes.Interface, node, table string) *policies {
@@ -83,7 +91,7 @@ func (p *policies) protect(ctx context.Context, pod *corev1.Pod, ips []netip.Add
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := keyOf(pod)
-	p.connected[key] = connectedPod{pod.UID, ips}
+	p.connected[key] = connectedPod{pod.UID, pod.ResourceVersion, ips}
 	if p.model.Empty() {
 		return nil
 	}
@@ -277,7 +285,12 @@ func (p *policies) setPod(pod *corev1.Pod) {
 	key := keyOf(pod)
 	own, ok := p.connected[key]
 	if ok && own.uid != pod.UID {
-		return // of an earlier pod with this name
+		if !own.olderThan(pod) {
+			return // news of a pod before ours
+		}
+		// Ours went while nobody told, and the next one may be anywhere.
+		delete(p.connected, key)
+		own, ok = connectedPod{}, false
 	}
 	if pod.Spec.HostNetwork || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		p.model.DeletePod(key)

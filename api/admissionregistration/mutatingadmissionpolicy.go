@@ -14,8 +14,9 @@ import (
 // MutatingAdmissionPolicy changes objects by CEL expressions.
 var MutatingAdmissionPolicy = api.Of[admissionregistrationv1.MutatingAdmissionPolicy]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "MutatingAdmissionPolicy", Resource: "mutatingadmissionpolicies",
-	ClusterScoped: true,
-	Generation:    true,
+	NoUnconditionalUpdate: true,
+	ClusterScoped:         true,
+	Generation:            true,
 
 	Default: func(p *admissionregistrationv1.MutatingAdmissionPolicy) {
 		set(&p.Spec.FailurePolicy, admissionregistrationv1.Fail)

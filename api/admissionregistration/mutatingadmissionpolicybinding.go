@@ -12,8 +12,9 @@ import (
 // MutatingAdmissionPolicyBinding puts a policy in force for some objects.
 var MutatingAdmissionPolicyBinding = api.Of[admissionregistrationv1.MutatingAdmissionPolicyBinding]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "MutatingAdmissionPolicyBinding", Resource: "mutatingadmissionpolicybindings",
-	ClusterScoped: true,
-	Generation:    true,
+	NoUnconditionalUpdate: true,
+	ClusterScoped:         true,
+	Generation:            true,
 
 	Default: func(b *admissionregistrationv1.MutatingAdmissionPolicyBinding) {
 		defaultParamRef(b.Spec.ParamRef)

@@ -11,8 +11,9 @@ import (
 // MutatingWebhookConfiguration names webhooks that change objects.
 var MutatingWebhookConfiguration = api.Of[admissionregistrationv1.MutatingWebhookConfiguration]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "MutatingWebhookConfiguration", Resource: "mutatingwebhookconfigurations",
-	ClusterScoped: true,
-	Generation:    true,
+	NoUnconditionalUpdate: true,
+	ClusterScoped:         true,
+	Generation:            true,
 
 	Default: func(c *admissionregistrationv1.MutatingWebhookConfiguration) {
 		for _, w := range mutatingHooks(c) {

@@ -25,8 +25,9 @@ const (
 // ValidatingAdmissionPolicy accepts or refuses objects by CEL expressions.
 var ValidatingAdmissionPolicy = api.Of[admissionregistrationv1.ValidatingAdmissionPolicy]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "ValidatingAdmissionPolicy", Resource: "validatingadmissionpolicies",
-	ClusterScoped: true,
-	Generation:    true,
+	NoUnconditionalUpdate: true,
+	ClusterScoped:         true,
+	Generation:            true,
 
 	Default: func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
 		set(&p.Spec.FailurePolicy, admissionregistrationv1.Fail)

@@ -13,8 +13,9 @@ import (
 // ValidatingAdmissionPolicyBinding puts a policy in force for some objects.
 var ValidatingAdmissionPolicyBinding = api.Of[admissionregistrationv1.ValidatingAdmissionPolicyBinding]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "ValidatingAdmissionPolicyBinding", Resource: "validatingadmissionpolicybindings",
-	ClusterScoped: true,
-	Generation:    true,
+	NoUnconditionalUpdate: true,
+	ClusterScoped:         true,
+	Generation:            true,
 
 	Default: func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) {
 		defaultParamRef(b.Spec.ParamRef)

@@ -11,8 +11,9 @@ import (
 // ValidatingWebhookConfiguration names webhooks that accept or refuse objects.
 var ValidatingWebhookConfiguration = api.Of[admissionregistrationv1.ValidatingWebhookConfiguration]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "ValidatingWebhookConfiguration", Resource: "validatingwebhookconfigurations",
-	ClusterScoped: true,
-	Generation:    true,
+	NoUnconditionalUpdate: true,
+	ClusterScoped:         true,
+	Generation:            true,
 
 	Default: func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
 		for _, w := range validatingHooks(c) {

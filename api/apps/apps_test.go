@@ -238,12 +238,8 @@ func TestControllerRevision(t *testing.T) {
 	kindtest.Errors(t, apps.ControllerRevision.ValidateUpdate(changed, r), "data: Invalid value: ")
 }
 
-func TestReplicaSetFields(t *testing.T) {
-	r := &appsv1.ReplicaSet{Status: appsv1.ReplicaSetStatus{Replicas: 3}}
-	if got := apps.ReplicaSet.Fields(r).Get("status.replicas"); got != "3" {
-		t.Error(got)
-	}
-	r.Name = "Not.A.Label"
+func TestReplicaSetWarnings(t *testing.T) {
+	r := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: "Not.A.Label"}}
 	if got := apps.ReplicaSet.Warnings(r, nil); len(got) == 0 || !strings.Contains(got[0], "a DNS label is recommended") {
 		t.Error(got)
 	}

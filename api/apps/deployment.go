@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -26,9 +27,15 @@ var Deployment = api.Of[appsv1.Deployment]{
 	Categories: []string{"all"},
 	Generation: true,
 
-	Default:        defaultDeployment,
-	PrepareCreate:  func(d *appsv1.Deployment) { core.DropDisabledPodFields(&d.Spec.Template.Spec) },
-	PrepareUpdate:  func(d, _ *appsv1.Deployment) { core.DropDisabledPodFields(&d.Spec.Template.Spec) },
+	Default:       defaultDeployment,
+	PrepareCreate: func(d *appsv1.Deployment) { core.DropDisabledPodFields(&d.Spec.Template.Spec) },
+	PrepareUpdate: func(d, old *appsv1.Deployment) {
+		core.DropDisabledPodFields(&d.Spec.Template.Spec)
+		// Annotations are a part of the desired state: they go to ReplicaSets.
+		if !apiequality.Semantic.DeepEqual(d.Annotations, old.Annotations) {
+			d.Generation = old.Generation + 1
+		}
+	},
 	Validate:       validateDeployment,
 	ValidateUpdate: validateDeploymentUpdate,
 	Warnings:       warnDeployment,
@@ -104,7 +111,7 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 	var e validate.Errors
 	spec, fld := &d.Spec, field.NewPath("spec")
 	checkOptional(&e, fld.Child("replicas"), spec.Replicas)
-	selector := checkSelector(&e, spec.Selector, fld.Child("selector"), "empty selector is invalid for deployment")
+	selector := checkSelector(&e, spec.Selector, fld.Child("selector"), "empty selector is invalid for deployment", "invalid label selector")
 	checkReplicated(&e, &spec.Template, selector, fld.Child("template"))
 	checkDeploymentStrategy(&e, &spec.Strategy, fld.Child("strategy"))
 	e.Nonnegative(fld.Child("minReadySeconds"), int64(spec.MinReadySeconds))

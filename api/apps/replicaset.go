@@ -2,14 +2,12 @@ package apps
 
 import (
 	"slices"
-	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -42,9 +40,6 @@ var ReplicaSet = api.Of[appsv1.ReplicaSet]{
 		Path: replicasPath,
 	},
 
-	Fields: func(r *appsv1.ReplicaSet) fields.Set {
-		return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
-	},
 	Columns: slices.Concat(
 		[]api.Column[appsv1.ReplicaSet]{
 			print.Name[appsv1.ReplicaSet](),
@@ -77,7 +72,7 @@ func validateReplicaSet(r *appsv1.ReplicaSet) field.ErrorList {
 	checkOptional(&e, fld.Child("replicas"), spec.Replicas)
 	e.Nonnegative(fld.Child("minReadySeconds"), int64(spec.MinReadySeconds))
 	// The message names deployments, as Kubernetes' does.
-	selector := checkSelector(&e, spec.Selector, fld.Child("selector"), "empty selector is invalid for deployment")
+	selector := checkSelector(&e, spec.Selector, fld.Child("selector"), "empty selector is invalid for deployment", "invalid label selector")
 	checkReplicated(&e, &spec.Template, selector, fld.Child("template"))
 	return e.List()
 }

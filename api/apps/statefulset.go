@@ -131,7 +131,7 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 		e.DNSLabel(p.Child("metadata", "name"), claim.Name)
 		e.Add(core.ValidatePersistentVolumeClaimSpec(&claim.Spec, p.Child("spec")))
 	}
-	selector := checkSelector(&e, spec.Selector, fld.Child("selector"), "empty selector is invalid for statefulset")
+	selector := checkSelector(&e, spec.Selector, fld.Child("selector"), "empty selector is invalid for statefulset", "")
 	if selector != nil {
 		checkMatches(&e, &spec.Template, selector, fld.Child("template"))
 		e.Add(core.ValidatePodTemplate(withClaimVolumes(spec), fld.Child("template")))

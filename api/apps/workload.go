@@ -30,11 +30,11 @@ const (
 var replicasPath = []string{"spec", "replicas"}
 
 // checkSelector checks a selector that must be there and select something.
-// The selector is nil when it cannot be used.
-func checkSelector(e *validate.Errors, s *metav1.LabelSelector, fld *field.Path, empty string) labels.Selector {
+// The selector is nil when it cannot be used: faulty is said of it then.
+func checkSelector(e *validate.Errors, s *metav1.LabelSelector, fld *field.Path, empty, faulty string) labels.Selector {
 	if s == nil {
 		e.Required(fld, "")
-		return nil
+		return labels.Nothing()
 	}
 	e.Add(metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, fld))
 	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
@@ -42,7 +42,7 @@ func checkSelector(e *validate.Errors, s *metav1.LabelSelector, fld *field.Path,
 	}
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
-		e.Invalid(fld, s, "invalid label selector")
+		e.Invalid(fld, s, faulty)
 		return nil
 	}
 	return selector

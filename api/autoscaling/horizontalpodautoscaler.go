@@ -1,6 +1,8 @@
 package autoscaling
 
 import (
+	"strconv"
+
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -18,11 +20,14 @@ const defaultUtilization = 80
 // HorizontalPodAutoscaler scales a workload by what its pods use.
 var HorizontalPodAutoscaler = api.Of[autoscalingv2.HorizontalPodAutoscaler]{
 	Group: autoscalingv2.GroupName, Version: "v2", Kind: "HorizontalPodAutoscaler", Resource: "horizontalpodautoscalers",
+	Generation: true,
 	ShortNames: []string{"hpa"},
 	Categories: []string{"all"},
 
-	Default:  setDefaults,
-	Validate: validateAutoscaler,
+	Default:        setDefaults,
+	Validate:       validateAutoscaler,
+	ValidateCreate: checkTarget,
+	ValidateUpdate: checkNewTarget,
 	Status: &api.Status[autoscalingv2.HorizontalPodAutoscaler]{
 		Validate: func(a, _ *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 			fld := field.NewPath("status")
@@ -51,7 +56,7 @@ var HorizontalPodAutoscaler = api.Of[autoscalingv2.HorizontalPodAutoscaler]{
 				if a.Spec.MinReplicas == nil {
 					return "<unset>"
 				}
-				return int64(*a.Spec.MinReplicas)
+				return strconv.Itoa(int(*a.Spec.MinReplicas))
 			},
 		},
 		{

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api/validate"
@@ -17,24 +18,57 @@ const (
 func validateAutoscaler(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	var e validate.Errors
 	s, fld := &a.Spec, field.NewPath("spec")
-	if s.MinReplicas != nil && *s.MinReplicas < 1 {
-		e.Invalid(fld.Child("minReplicas"), *s.MinReplicas, "must be greater than or equal to 1")
-	}
-	if s.MaxReplicas < 1 {
-		e.Invalid(fld.Child("maxReplicas"), s.MaxReplicas, "must be greater than 0")
+	if s.MinReplicas != nil && *s.MinReplicas < 0 {
+		e.Invalid(fld.Child("minReplicas"), *s.MinReplicas, "must be greater than or equal to 0")
 	}
 	if s.MinReplicas != nil && s.MaxReplicas < *s.MinReplicas {
 		e.Invalid(fld.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`")
 	}
 	checkReference(&e, s.ScaleTargetRef, fld.Child("scaleTargetRef"))
+	fromOutside := false // metrics that are there while no pod is
 	for i := range s.Metrics {
 		checkMetric(&e, &s.Metrics[i], fld.Child("metrics").Index(i))
+		switch s.Metrics[i].Type {
+		case autoscalingv2.ObjectMetricSourceType, autoscalingv2.ExternalMetricSourceType:
+			fromOutside = true
+		}
+	}
+	if s.MinReplicas != nil && *s.MinReplicas == 0 && !fromOutside {
+		e.Forbidden(fld.Child("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas")
 	}
 	if s.Behavior != nil {
 		checkRules(&e, s.Behavior.ScaleUp, fld.Child("behavior", "scaleUp"))
 		checkRules(&e, s.Behavior.ScaleDown, fld.Child("behavior", "scaleDown"))
 	}
+	switch {
+	case s.MaxReplicas == 0:
+		e.Required(fld.Child("maxReplicas"), "")
+	case s.MaxReplicas < 0:
+		e.Invalid(fld.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to 1")
+	}
 	return e.List()
+}
+
+// checkTarget checks the version of what is scaled, which only a
+// ReplicationController has no group in.
+func checkTarget(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	ref, fld := a.Spec.ScaleTargetRef, field.NewPath("spec", "scaleTargetRef", "apiVersion")
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	switch {
+	case err != nil:
+		return field.ErrorList{field.Invalid(fld, ref.APIVersion, err.Error())}
+	case gv.Group == "" && ref.Kind != "ReplicationController":
+		return field.ErrorList{field.Invalid(fld, ref.APIVersion, "apiVersion must specify API group")}
+	}
+	return nil
+}
+
+// checkNewTarget is checkTarget for a target of another kind than before.
+func checkNewTarget(a, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	if now, was := a.Spec.ScaleTargetRef, old.Spec.ScaleTargetRef; now.APIVersion == was.APIVersion && now.Kind == was.Kind {
+		return nil
+	}
+	return checkTarget(a)
 }
 
 func checkReference(e *validate.Errors, r autoscalingv2.CrossVersionObjectReference, fld *field.Path) {

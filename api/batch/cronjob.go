@@ -116,9 +116,7 @@ func defaultCronJob(c *batchv1.CronJob) {
 func validateCronJob(c *batchv1.CronJob) field.ErrorList {
 	var e validate.Errors
 	spec, fld := &c.Spec, field.NewPath("spec")
-	if spec.Schedule == "" {
-		e.Required(fld.Child("schedule"), "")
-	} else if _, err := parseSchedule(spec.Schedule); err != nil {
+	if _, err := parseSchedule(spec.Schedule); err != nil && spec.Schedule != "" {
 		e.Invalid(fld.Child("schedule"), spec.Schedule, err.Error())
 	}
 	checkOptional(&e, fld.Child("startingDeadlineSeconds"), spec.StartingDeadlineSeconds)
@@ -130,6 +128,9 @@ func validateCronJob(c *batchv1.CronJob) field.ErrorList {
 	checkJobTemplate(&e, &spec.JobTemplate.Spec, fld.Child("jobTemplate", "spec"))
 	checkOptional(&e, fld.Child("successfulJobsHistoryLimit"), spec.SuccessfulJobsHistoryLimit)
 	checkOptional(&e, fld.Child("failedJobsHistoryLimit"), spec.FailedJobsHistoryLimit)
+	if spec.Schedule == "" {
+		e.Required(fld.Child("schedule"), "")
+	}
 	return e.List()
 }
 

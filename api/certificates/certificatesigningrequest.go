@@ -5,6 +5,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -50,11 +51,11 @@ var CertificateSigningRequest = api.Of[certificatesv1.CertificateSigningRequest]
 		print.Name[certificatesv1.CertificateSigningRequest](),
 		print.Age[certificatesv1.CertificateSigningRequest](),
 		{
-			Name: "SignerName", Description: certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()["signerName"],
+			Name: "SignerName", Description: certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()["signerName"],
 			Value: func(r *certificatesv1.CertificateSigningRequest) any { return print.OrNone(r.Spec.SignerName) },
 		},
 		{
-			Name: "Requestor", Description: certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()["request"],
+			Name: "Requestor", Description: certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()["request"],
 			Value: func(r *certificatesv1.CertificateSigningRequest) any { return r.Spec.Username },
 		},
 		{
@@ -67,7 +68,7 @@ var CertificateSigningRequest = api.Of[certificatesv1.CertificateSigningRequest]
 			},
 		},
 		{
-			Name: "Condition", Description: certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"],
+			Name: "Condition", Description: certificatesv1beta1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"],
 			Value: func(r *certificatesv1.CertificateSigningRequest) any { return condition(&r.Status) },
 		},
 	},

@@ -15,6 +15,7 @@ import (
 	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
@@ -59,7 +60,7 @@ var PodCertificateRequest = api.Of[certificatesv1beta1.PodCertificateRequest]{
 		podRequestColumn("NodeName", "nodeName", func(s *certificatesv1beta1.PodCertificateRequestSpec) string { return string(s.NodeName) }),
 		podRequestColumn("SignerName", "signerName", func(s *certificatesv1beta1.PodCertificateRequestSpec) string { return s.SignerName }),
 		{
-			Name: "State", Description: certificatesv1beta1.PodCertificateRequestStatus{}.SwaggerDoc()["conditions"],
+			Name: "State", Description: "Is the request Pending, Issued, Denied, or Failed?",
 			Value: func(r *certificatesv1beta1.PodCertificateRequest) any {
 				if v := verdict(r); v != "" {
 					return v
@@ -67,7 +68,9 @@ var PodCertificateRequest = api.Of[certificatesv1beta1.PodCertificateRequest]{
 				return "Pending"
 			},
 		},
-		print.Age[certificatesv1beta1.PodCertificateRequest](),
+		podRequestColumn("UnverifiedUserAnnotations", "unverifiedUserAnnotations", func(s *certificatesv1beta1.PodCertificateRequestSpec) string {
+			return labels.FormatLabels(s.UnverifiedUserAnnotations)
+		}),
 	},
 }
 

@@ -97,17 +97,14 @@ func validateEndpoints(obj *corev1.Endpoints) field.ErrorList {
 }
 
 func checkEndpointAddress(e *validate.Errors, a *corev1.EndpointAddress, fld *field.Path) {
-	if errs := validation.IsValidIPForLegacyField(fld.Child("ip"), a.IP, true, nil); len(errs) > 0 {
-		e.Add(errs)
-	} else {
-		checkNonSpecialIP(e, a.IP, fld.Child("ip"))
-	}
+	e.Add(validation.IsValidIPForLegacyField(fld.Child("ip"), a.IP, true, nil))
 	if a.Hostname != "" {
 		e.DNSLabel(fld.Child("hostname"), a.Hostname)
 	}
 	if a.NodeName != nil {
 		e.DNSSubdomain(fld.Child("nodeName"), *a.NodeName)
 	}
+	checkNonSpecialIP(e, a.IP, fld.Child("ip"))
 }
 
 func checkEndpointPort(e *validate.Errors, p *corev1.EndpointPort, named bool, fld *field.Path) {

@@ -56,6 +56,9 @@ func defaultNamespace(n *corev1.Namespace) {
 	if n.Name == "" {
 		return // still to be generated
 	}
+	if n.Status.Phase == "" {
+		n.Status.Phase = corev1.NamespaceActive
+	}
 	if n.Labels == nil {
 		n.Labels = map[string]string{}
 	}

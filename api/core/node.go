@@ -77,13 +77,22 @@ var Node = api.Of[corev1.Node]{
 		},
 		{
 			Name: "Kernel-Version", Priority: 1, Description: corev1.NodeSystemInfo{}.SwaggerDoc()["kernelVersion"],
-			Value: func(n *corev1.Node) any { return print.OrUnknown(n.Status.NodeInfo.KernelVersion) },
+			Value: func(n *corev1.Node) any { return kernelVersion(&n.Status.NodeInfo) },
 		},
 		{
 			Name: "Container-Runtime", Priority: 1, Description: corev1.NodeSystemInfo{}.SwaggerDoc()["containerRuntimeVersion"],
 			Value: func(n *corev1.Node) any { return print.OrUnknown(n.Status.NodeInfo.ContainerRuntimeVersion) },
 		},
 	},
+}
+
+// kernelVersion is a node's kernel with the processors that it is for.
+func kernelVersion(info *corev1.NodeSystemInfo) string {
+	version := print.OrUnknown(info.KernelVersion)
+	if info.Architecture != "" {
+		version += " (" + info.Architecture + ")"
+	}
+	return version
 }
 
 // defaultNode fills what a client left out. The one range of addresses and the

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 
@@ -25,8 +26,9 @@ var PersistentVolume = api.Of[corev1.PersistentVolume]{
 
 	Status: &api.Status[corev1.PersistentVolume]{
 		ResetOnCreate: func(v *corev1.PersistentVolume) {
-			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending}
+			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: ptr.To(metav1.Now())}
 		},
+		PrepareUpdate: timePhase,
 	},
 
 	Columns: []api.Column[corev1.PersistentVolume]{
@@ -79,6 +81,17 @@ var PersistentVolume = api.Of[corev1.PersistentVolume]{
 			Value: func(v *corev1.PersistentVolume) any { return string(ptr.Deref(v.Spec.VolumeMode, unset)) },
 		},
 	},
+}
+
+// timePhase notes when the phase changed, unless the client has.
+func timePhase(v, old *corev1.PersistentVolume) {
+	s, before := &v.Status, &old.Status
+	switch {
+	case s.Phase == before.Phase && s.LastPhaseTransitionTime == nil:
+		s.LastPhaseTransitionTime = before.LastPhaseTransitionTime
+	case s.Phase != before.Phase && (s.LastPhaseTransitionTime == nil || s.LastPhaseTransitionTime.Equal(before.LastPhaseTransitionTime)):
+		s.LastPhaseTransitionTime = ptr.To(metav1.Now())
+	}
 }
 
 func defaultPersistentVolume(v *corev1.PersistentVolume) {

@@ -47,9 +47,6 @@ func defaultPodIPs(s *corev1.PodStatus) {
 	if s.PodIP == "" && len(s.PodIPs) > 0 {
 		s.PodIP = s.PodIPs[0].IP
 	}
-	if s.HostIP != "" && len(s.HostIPs) == 0 {
-		s.HostIPs = []corev1.HostIP{{IP: s.HostIP}}
-	}
 }
 
 // ValidatePodStatusUpdate checks a change of a pod's status.

@@ -24,10 +24,6 @@ var ServiceAccount = api.Of[corev1.ServiceAccount]{
 
 	Columns: []api.Column[corev1.ServiceAccount]{
 		print.Name[corev1.ServiceAccount](),
-		{
-			Name: "Secrets", Description: corev1.ServiceAccount{}.SwaggerDoc()["secrets"],
-			Value: func(s *corev1.ServiceAccount) any { return int64(len(s.Secrets)) },
-		},
 		print.Age[corev1.ServiceAccount](),
 	},
 }

@@ -1,8 +1,8 @@
 package flowcontrol
 
 import (
+	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -40,6 +40,9 @@ var FlowSchema = api.Of[flowcontrolv1.FlowSchema]{
 		Validate:     func(f, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateFlowSchemaStatus(f) },
 	},
 
+	Order: func(a, b *flowcontrolv1.FlowSchema) int {
+		return cmp.Or(cmp.Compare(a.Spec.MatchingPrecedence, b.Spec.MatchingPrecedence), cmp.Compare(a.Name, b.Name))
+	},
 	Columns: []api.Column[flowcontrolv1.FlowSchema]{
 		print.Name[flowcontrolv1.FlowSchema](),
 		{
@@ -48,7 +51,7 @@ var FlowSchema = api.Of[flowcontrolv1.FlowSchema]{
 		},
 		{
 			Name: "MatchingPrecedence", Description: flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["matchingPrecedence"],
-			Value: func(f *flowcontrolv1.FlowSchema) any { return strconv.Itoa(int(f.Spec.MatchingPrecedence)) },
+			Value: func(f *flowcontrolv1.FlowSchema) any { return int64(f.Spec.MatchingPrecedence) },
 		},
 		{
 			Name: "DistinguisherMethod", Description: flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["distinguisherMethod"],

@@ -2,7 +2,6 @@ package flowcontrol
 
 import (
 	"math"
-	"strconv"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -50,7 +49,7 @@ var PriorityLevelConfiguration = api.Of[flowcontrolv1.PriorityLevelConfiguration
 				if p.Spec.Limited == nil {
 					return print.None
 				}
-				return strconv.Itoa(int(ptr.Deref(p.Spec.Limited.NominalConcurrencyShares, 0)))
+				return int64(ptr.Deref(p.Spec.Limited.NominalConcurrencyShares, 0))
 			},
 		},
 		queuing("Queues", "queues", func(q *flowcontrolv1.QueuingConfiguration) int32 { return q.Queues }),
@@ -68,7 +67,7 @@ func queuing(name, fld string, value func(*flowcontrolv1.QueuingConfiguration) i
 			if p.Spec.Limited == nil || p.Spec.Limited.LimitResponse.Queuing == nil {
 				return print.None
 			}
-			return strconv.Itoa(int(value(p.Spec.Limited.LimitResponse.Queuing)))
+			return int64(value(p.Spec.Limited.LimitResponse.Queuing))
 		},
 	}
 }

@@ -65,11 +65,11 @@ func validateIngressClass(c *networkingv1.IngressClass) field.ErrorList {
 	if ref == nil {
 		return e.List()
 	}
-	if group := ptr.Deref(ref.APIGroup, ""); group != "" {
-		e.DNSSubdomain(p.Child("apiGroup"), group)
+	if ref.APIGroup != nil {
+		e.DNSSubdomain(p.Child("apiGroup"), *ref.APIGroup)
 	}
-	checkObjectName(&e, ref.Kind, p.Child("kind"), "kind is required")
-	checkObjectName(&e, ref.Name, p.Child("name"), "name is required")
+	checkObjectName(&e, ref.Kind, p.Child("kind"), "")
+	checkObjectName(&e, ref.Name, p.Child("name"), "")
 	if ref.Scope == nil {
 		e.Required(p.Child("scope"), "")
 		return e.List()

@@ -20,14 +20,17 @@ var IPAddress = api.Of[networkingv1.IPAddress]{
 
 	NameValidation: func(name string, _ bool) []string {
 		// One form of each address, so that two objects are never for one.
-		if a, err := netip.ParseAddr(name); err != nil || a.String() != name || a.Is4In6() {
-			return []string{"must be a valid IP address in canonical form"}
+		var msgs []string
+		for _, err := range validation.IsValidIP(nil, name) {
+			msgs = append(msgs, err.Detail)
 		}
-		return nil
+		return msgs
 	},
 	Validate: validateIPAddress,
 	ValidateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
-		return apivalidation.ValidateImmutableField(a.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))
+		var e validate.Errors
+		e.Unchanged(field.NewPath("spec", "parentRef"), a.Spec.ParentRef, old.Spec.ParentRef)
+		return e.List()
 	},
 
 	Columns: []api.Column[networkingv1.IPAddress]{
@@ -36,7 +39,6 @@ var IPAddress = api.Of[networkingv1.IPAddress]{
 			Name: "ParentRef", Description: networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"],
 			Value: func(a *networkingv1.IPAddress) any { return parent(a.Spec.ParentRef) },
 		},
-		print.Age[networkingv1.IPAddress](),
 	},
 }
 

@@ -79,7 +79,7 @@ func validateNetworkPolicy(p *networkingv1.NetworkPolicy) field.ErrorList {
 		return e.List()
 	}
 	for i, t := range spec.PolicyTypes {
-		validate.Enum(&e, fld.Child("policyTypes").Index(i), t, networkingv1.PolicyTypeEgress, networkingv1.PolicyTypeIngress)
+		validate.Enum(&e, fld.Child("policyTypes").Index(i), t, networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)
 	}
 	return e.List()
 }

@@ -19,9 +19,9 @@ var ServiceCIDR = api.Of[networkingv1.ServiceCIDR]{
 	Group: networkingv1.GroupName, Version: "v1", Kind: "ServiceCIDR", Resource: "servicecidrs",
 	ClusterScoped: true,
 
-	Validate: validateServiceCIDR,
+	ValidateCreate: validateServiceCIDR,
 	ValidateUpdate: func(c, old *networkingv1.ServiceCIDR) field.ErrorList {
-		return apivalidation.ValidateImmutableField(c.Spec.CIDRs, old.Spec.CIDRs, field.NewPath("spec", "cidrs"))
+		return validateServiceCIDRUpdate(c.Spec.CIDRs, old.Spec.CIDRs, c)
 	},
 	Status: &api.Status[networkingv1.ServiceCIDR]{KeepMetadata: true},
 
@@ -45,18 +45,41 @@ func validateServiceCIDR(c *networkingv1.ServiceCIDR) field.ErrorList {
 	case len(list) > 2:
 		e.Invalid(fld, c.Spec, "may only hold up to 2 values")
 		return e.List()
-	case len(list) == 2 && !bothFamilies(list):
-		e.Invalid(fld, c.Spec, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64")
-		return e.List()
 	}
 	for i, cidr := range c.Spec.CIDRs {
 		e.Add(validation.IsValidCIDR(fld.Index(i), cidr))
 	}
+	if len(c.Spec.CIDRs) == 2 && sameFamily(c.Spec.CIDRs[0], c.Spec.CIDRs[1]) {
+		e.Invalid(fld, c.Spec.CIDRs, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64")
+	}
 	return e.List()
 }
 
-func bothFamilies(cidrs []string) bool {
-	a, err := netip.ParsePrefix(cidrs[0])
-	b, other := netip.ParsePrefix(cidrs[1])
-	return err == nil && other == nil && a.Addr().Is4() != b.Addr().Is4()
+// sameFamily says whether two networks are of one family; those that are none
+// have none.
+func sameFamily(a, b string) bool {
+	x, y := netutils.IPFamilyOfCIDRString(a), netutils.IPFamilyOfCIDRString(b)
+	return x == y && x != netutils.IPFamilyUnknown
+}
+
+// validateServiceCIDRUpdate lets a second family be added, and nothing else.
+func validateServiceCIDRUpdate(now, was []string, c *networkingv1.ServiceCIDR) field.ErrorList {
+	var e validate.Errors
+	fld := field.NewPath("spec", "cidrs")
+	switch {
+	case len(now) == len(was):
+		for i := range was {
+			if now[i] != was[i] {
+				e.Invalid(fld.Index(i), now[i], apivalidation.FieldImmutableErrorMsg)
+			}
+		}
+	case len(was) == 1 && len(now) == 2:
+		if now[0] != was[0] {
+			e.Invalid(fld.Index(0), now[0], apivalidation.FieldImmutableErrorMsg)
+		}
+		e.Add(validateServiceCIDR(c))
+	default:
+		e.Invalid(fld, now, apivalidation.FieldImmutableErrorMsg)
+	}
+	return e.List()
 }

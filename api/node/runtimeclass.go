@@ -19,18 +19,21 @@ import (
 // RuntimeClass is a handler of the container runtime, and what it takes.
 var RuntimeClass = api.Of[nodev1.RuntimeClass]{
 	Group: nodev1.GroupName, Version: "v1", Kind: "RuntimeClass", Resource: "runtimeclasses",
+	CreateOnUpdate:        true,
 	ClusterScoped:         true,
 	NoUnconditionalUpdate: true,
 
 	Validate: validateRuntimeClass,
 	ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
-		return apivalidation.ValidateImmutableField(c.Handler, old.Handler, field.NewPath("handler"))
+		var e validate.Errors
+		e.Unchanged(field.NewPath("handler"), c.Handler, old.Handler)
+		return e.List()
 	},
 
 	Columns: []api.Column[nodev1.RuntimeClass]{
 		print.Name[nodev1.RuntimeClass](),
 		{
-			Name: "Handler", Description: nodev1.RuntimeClass{}.SwaggerDoc()["handler"],
+			Name:  "Handler",
 			Value: func(c *nodev1.RuntimeClass) any { return c.Handler },
 		},
 		print.Age[nodev1.RuntimeClass](),
@@ -39,7 +42,11 @@ var RuntimeClass = api.Of[nodev1.RuntimeClass]{
 
 func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 	var e validate.Errors
-	e.Name(field.NewPath("handler"), c.Handler, apivalidation.NameIsDNSLabel)
+	if c.Handler == "" {
+		e.Required(field.NewPath("handler"), "")
+	} else {
+		e.Name(field.NewPath("handler"), c.Handler, apivalidation.NameIsDNSLabel)
+	}
 	if c.Overhead != nil {
 		fld := field.NewPath("overhead", "podFixed")
 		for _, name := range validate.Keys(c.Overhead.PodFixed) {

@@ -14,7 +14,8 @@ import (
 // ClusterRole is a set of rights in the cluster, or in any one namespace.
 var ClusterRole = api.Of[rbacv1.ClusterRole]{
 	Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Resource: "clusterroles",
-	ClusterScoped: true,
+	CreateOnUpdate: true,
+	ClusterScoped:  true,
 
 	NameValidation: anyName,
 	Validate:       validateClusterRole,

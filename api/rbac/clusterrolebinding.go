@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
@@ -14,7 +15,8 @@ import (
 // ClusterRoleBinding gives rights in all of the cluster.
 var ClusterRoleBinding = api.Of[rbacv1.ClusterRoleBinding]{
 	Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRoleBinding", Resource: "clusterrolebindings",
-	ClusterScoped: true,
+	CreateOnUpdate: true,
+	ClusterScoped:  true,
 
 	NameValidation: anyName,
 	Default:        func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
@@ -28,7 +30,7 @@ var ClusterRoleBinding = api.Of[rbacv1.ClusterRoleBinding]{
 	Columns: slices.Concat(
 		[]api.Column[rbacv1.ClusterRoleBinding]{
 			print.Name[rbacv1.ClusterRoleBinding](),
-			roleColumn(rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"], func(b *rbacv1.ClusterRoleBinding) rbacv1.RoleRef { return b.RoleRef }),
+			roleColumn(rbacv1beta1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"], func(b *rbacv1.ClusterRoleBinding) rbacv1.RoleRef { return b.RoleRef }),
 			print.Age[rbacv1.ClusterRoleBinding](),
 		},
 		subjectColumns("clusterRoleBinding", func(b *rbacv1.ClusterRoleBinding) []rbacv1.Subject { return b.Subjects }),

@@ -12,6 +12,7 @@ import (
 // Role is a set of rights in a namespace.
 var Role = api.Of[rbacv1.Role]{
 	Group: rbacv1.GroupName, Version: "v1", Kind: "Role", Resource: "roles",
+	CreateOnUpdate: true,
 
 	NameValidation: anyName,
 	Validate: func(r *rbacv1.Role) field.ErrorList {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
@@ -14,6 +15,7 @@ import (
 // RoleBinding gives rights in its namespace.
 var RoleBinding = api.Of[rbacv1.RoleBinding]{
 	Group: rbacv1.GroupName, Version: "v1", Kind: "RoleBinding", Resource: "rolebindings",
+	CreateOnUpdate: true,
 
 	NameValidation: anyName,
 	Default:        func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
@@ -27,7 +29,7 @@ var RoleBinding = api.Of[rbacv1.RoleBinding]{
 	Columns: slices.Concat(
 		[]api.Column[rbacv1.RoleBinding]{
 			print.Name[rbacv1.RoleBinding](),
-			roleColumn(rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"], func(b *rbacv1.RoleBinding) rbacv1.RoleRef { return b.RoleRef }),
+			roleColumn(rbacv1beta1.RoleBinding{}.SwaggerDoc()["roleRef"], func(b *rbacv1.RoleBinding) rbacv1.RoleRef { return b.RoleRef }),
 			print.Age[rbacv1.RoleBinding](),
 		},
 		subjectColumns("roleBinding", func(b *rbacv1.RoleBinding) []rbacv1.Subject { return b.Subjects }),

@@ -69,7 +69,6 @@ func checkBinding(e *validate.Errors, ref *rbacv1.RoleRef, subjects []rbacv1.Sub
 }
 
 func checkSubject(e *validate.Errors, s *rbacv1.Subject, namespaced bool, fld *field.Path) {
-	e.Text(fld.Child("name"), s.Name)
 	switch s.Kind {
 	case rbacv1.ServiceAccountKind:
 		if s.Name != "" {
@@ -84,6 +83,7 @@ func checkSubject(e *validate.Errors, s *rbacv1.Subject, namespaced bool, fld *f
 	default:
 		validate.Enum(e, fld.Child("kind"), s.Kind, rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind)
 	}
+	e.Text(fld.Child("name"), s.Name)
 }
 
 // checkRoleRef keeps the role of a binding: rights are given by making a
@@ -92,7 +92,7 @@ func checkRoleRef(now, was rbacv1.RoleRef) field.ErrorList {
 	if now == was {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), now, "cannot change roleRef")}
+	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), now, apivalidation.FieldImmutableErrorMsg)}
 }
 
 // roleColumn shows which role a binding gives.

@@ -14,8 +14,9 @@ import (
 // DeviceTaintRule taints devices by an administrator's hand.
 var DeviceTaintRule = api.Of[resourcev1.DeviceTaintRule]{
 	Group: resourcev1.GroupName, Version: "v1", Kind: "DeviceTaintRule", Resource: "devicetaintrules",
-	ClusterScoped: true,
-	Generation:    true,
+	NoUnconditionalUpdate: true,
+	ClusterScoped:         true,
+	Generation:            true,
 
 	PrepareCreate: func(r *resourcev1.DeviceTaintRule) { stamp(&r.Spec.Taint) },
 	PrepareUpdate: func(r, old *resourcev1.DeviceTaintRule) {

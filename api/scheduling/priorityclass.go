@@ -34,14 +34,14 @@ var PriorityClass = api.Of[schedulingv1.PriorityClass]{
 	Group: schedulingv1.GroupName, Version: "v1", Kind: "PriorityClass", Resource: "priorityclasses",
 	ShortNames:    []string{"pc"},
 	ClusterScoped: true,
-	Generation:    true,
+	PrepareCreate: func(p *schedulingv1.PriorityClass) { p.Generation = 1 },
 
 	Default: func(p *schedulingv1.PriorityClass) {
 		if p.PreemptionPolicy == nil {
 			p.PreemptionPolicy = ptr.To(corev1.PreemptLowerPriority)
 		}
 	},
-	Validate:       validatePriorityClass,
+	ValidateCreate: validatePriorityClass,
 	ValidateUpdate: validatePriorityClassUpdate,
 
 	Columns: []api.Column[schedulingv1.PriorityClass]{

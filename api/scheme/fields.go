@@ -61,7 +61,7 @@ func addFieldLabels(s *runtime.Scheme, k *api.Kind) error {
 // unknownLabel is the error for a field that a kind is not selected by.
 func unknownLabel(kind schema.GroupVersionKind, label string) error {
 	if kind == batchv1.SchemeGroupVersion.WithKind("Job") {
-		return fmt.Errorf("field label %q not supported for batchv1.Job", label)
+		return fmt.Errorf("field label %q not supported for Job", label)
 	}
 	return fmt.Errorf("field label not supported: %s", label)
 }

@@ -20,6 +20,9 @@ const (
 	minTokenSeconds  = 10 * 60
 	maxTokenSeconds  = 1 << 32
 	minUpdateSeconds = 10
+
+	tokensInSecrets = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, " +
+		"set to true to prevent possible logging of tokens in volume attributes"
 )
 
 // CSIDriver is a driver of volumes, and what Kubernetes does for it.
@@ -27,12 +30,18 @@ var CSIDriver = api.Of[storagev1.CSIDriver]{
 	Group: storagev1.GroupName, Version: "v1", Kind: "CSIDriver", Resource: "csidrivers",
 	ReturnDeleted:         true,
 	ClusterScoped:         true,
-	Generation:            true,
 	NoUnconditionalUpdate: true,
 
-	Default:        defaultCSIDriver,
+	Default: defaultCSIDriver,
+	// The generation counts changes only: that of a new driver is none.
+	PrepareUpdate: func(d, old *storagev1.CSIDriver) {
+		if !apiequality.Semantic.DeepEqual(d.Spec, old.Spec) {
+			d.Generation = old.Generation + 1
+		}
+	},
 	Validate:       validateCSIDriver,
 	ValidateUpdate: validateCSIDriverUpdate,
+	Warnings:       warnCSIDriver,
 
 	Columns: []api.Column[storagev1.CSIDriver]{
 		print.Name[storagev1.CSIDriver](),
@@ -86,12 +95,22 @@ func defaultCSIDriver(d *storagev1.CSIDriver) {
 	fill(&s.StorageCapacity, false)
 	fill(&s.RequiresRepublish, false)
 	fill(&s.SELinuxMount, false)
+	fill(&s.PreventPodSchedulingIfMissing, false)
 	if s.FSGroupPolicy == nil {
 		s.FSGroupPolicy = ptr.To(storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
 	}
 	if len(s.VolumeLifecycleModes) == 0 {
 		s.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 	}
+}
+
+// warnCSIDriver advises against tokens that drivers are given among parameters.
+func warnCSIDriver(d, old *storagev1.CSIDriver) []string {
+	changed := old == nil || !apiequality.Semantic.DeepEqual(d.Spec.TokenRequests, old.Spec.TokenRequests)
+	if !changed || len(d.Spec.TokenRequests) == 0 || d.Spec.ServiceAccountTokenInSecrets != nil {
+		return nil
+	}
+	return []string{tokensInSecrets}
 }
 
 func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
@@ -195,16 +214,14 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 // validateCSINodeUpdate: what a driver says of itself holds while it is there.
 func validateCSINodeUpdate(n, old *storagev1.CSINode) field.ErrorList {
 	var e validate.Errors
-	for i, d := range n.Spec.Drivers {
+	for _, d := range n.Spec.Drivers {
 		for _, was := range old.Spec.Drivers {
 			if d.Name != was.Name {
 				continue
 			}
 			// How many volumes there is room for is found out again at times.
 			was.Allocatable = d.Allocatable
-			if !apiequality.Semantic.DeepEqual(d, was) {
-				e.Invalid(field.NewPath("CSINodeDriver"), fmt.Sprintf("drivers[%d]", i), "field is immutable")
-			}
+			e.Add(apivalidation.ValidateImmutableField(d, was, field.NewPath("spec", "drivers")))
 		}
 	}
 	return e.List()

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,8 +50,9 @@ var StorageClass = api.Of[storagev1.StorageClass]{
 	Columns: []api.Column[storagev1.StorageClass]{
 		{
 			Name: "Name", Format: "name", Description: print.NameDoc(),
-			Value: func(c *storagev1.StorageClass) any {
-				if c.Annotations[isDefaultClass] == "true" || c.Annotations[betaIsDefaultClass] == "true" {
+			Value: func(c *storagev1.StorageClass) any { return c.Name },
+			Among: func(c *storagev1.StorageClass, all []*storagev1.StorageClass) any {
+				if c == defaultClass(all) {
 					return c.Name + " (default)"
 				}
 				return c.Name
@@ -76,6 +78,21 @@ var StorageClass = api.Of[storagev1.StorageClass]{
 		},
 		print.Age[storagev1.StorageClass](),
 	},
+}
+
+// defaultClass is the class that claims without one get: the newest of those
+// that say so, by name where several are.
+func defaultClass(all []*storagev1.StorageClass) *storagev1.StorageClass {
+	var best *storagev1.StorageClass
+	for _, c := range all {
+		if c.Annotations[isDefaultClass] != "true" && c.Annotations[betaIsDefaultClass] != "true" {
+			continue
+		}
+		if best == nil || cmp.Or(best.CreationTimestamp.Compare(c.CreationTimestamp.Time), strings.Compare(c.Name, best.Name)) < 0 {
+			best = c
+		}
+	}
+	return best
 }
 
 func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {

@@ -20,7 +20,8 @@ import (
 // StorageVersionMigration writes all objects of a resource again.
 var StorageVersionMigration = api.Of[storagemigrationv1.StorageVersionMigration]{
 	Group: storagemigrationv1.GroupName, Version: "v1", Kind: "StorageVersionMigration", Resource: "storageversionmigrations",
-	ClusterScoped: true,
+	NoUnconditionalUpdate: true,
+	ClusterScoped:         true,
 
 	Validate: func(m *storagemigrationv1.StorageVersionMigration) field.ErrorList {
 		var e validate.Errors

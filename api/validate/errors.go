@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -87,6 +89,15 @@ func RequiredEnum[T ~string](e *Errors, p *field.Path, value T, allowed ...T) {
 		return
 	}
 	Enum(e, p, value, allowed...)
+}
+
+// Unchanged checks a field that Kubernetes declares as immutable in the type
+// itself: its message shows no value, unlike that of
+// apivalidation.ValidateImmutableField.
+func (e *Errors) Unchanged(p *field.Path, now, was any) {
+	if !apiequality.Semantic.DeepEqual(now, was) {
+		e.Invalid(p, nil, apivalidation.FieldImmutableErrorMsg)
+	}
 }
 
 // Keys are the keys of a map in order, so that errors come in a stable order.

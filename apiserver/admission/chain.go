@@ -79,7 +79,8 @@ type Config struct {
 type plugin struct {
 	name string
 	make func(Config) (admission.Interface, error)
-	off  bool // unless it is enabled
+	off  bool     // unless it is enabled
+	on   []string // the resources that it looks at, with their subresources; all when none is named
 }
 
 // simple is a plugin that needs nothing.
@@ -95,35 +96,35 @@ var plugins = []plugin{
 	{name: "NamespaceAutoProvision", make: func(c Config) (admission.Interface, error) { return autoProvision{c.Objects, c.Client}, nil }, off: true},
 	{name: lifecycle.PluginName, make: newLifecycle},
 	{name: "NamespaceExists", make: func(c Config) (admission.Interface, error) { return namespaceExists{c.Objects}, nil }, off: true},
-	{name: "LimitPodHardAntiAffinityTopology", make: simple(antiAffinity{}), off: true},
-	{name: "LimitRanger", make: func(c Config) (admission.Interface, error) { return &limitRanger{c.Objects}, nil }},
-	{name: "ServiceAccount", make: func(c Config) (admission.Interface, error) { return &serviceAccount{c.Objects}, nil }},
+	{name: "LimitPodHardAntiAffinityTopology", on: []string{"pods"}, make: simple(antiAffinity{}), off: true},
+	{name: "LimitRanger", on: []string{"pods", "persistentvolumeclaims"}, make: func(c Config) (admission.Interface, error) { return &limitRanger{c.Objects}, nil }},
+	{name: "ServiceAccount", on: []string{"pods"}, make: func(c Config) (admission.Interface, error) { return &serviceAccount{c.Objects}, nil }},
 	{name: "NodeRestriction", make: func(c Config) (admission.Interface, error) { return &nodeRestriction{c.Objects, c.Authorizer}, nil }},
-	{name: "TaintNodesByCondition", make: simple(taintNodes{})},
-	{name: "AlwaysPullImages", make: simple(alwaysPull{}), off: true},
-	{name: "ImagePolicyWebhook", make: newImagePolicy, off: true},
+	{name: "TaintNodesByCondition", on: []string{"nodes"}, make: simple(taintNodes{})},
+	{name: "AlwaysPullImages", on: []string{"pods"}, make: simple(alwaysPull{}), off: true},
+	{name: "ImagePolicyWebhook", on: []string{"pods"}, make: newImagePolicy, off: true},
 	{name: "PodSecurity", make: newPodSecurity},
-	{name: "PodNodeSelector", make: newPodSelector, off: true},
-	{name: "Priority", make: func(c Config) (admission.Interface, error) { return &priority{c.Objects}, nil }},
-	{name: "DefaultTolerationSeconds", make: newTolerationSeconds},
-	{name: "PodTolerationRestriction", make: newPodTolerations, off: true},
+	{name: "PodNodeSelector", on: []string{"pods"}, make: newPodSelector, off: true},
+	{name: "Priority", on: []string{"pods", "priorityclasses"}, make: func(c Config) (admission.Interface, error) { return &priority{c.Objects}, nil }},
+	{name: "DefaultTolerationSeconds", on: []string{"pods"}, make: newTolerationSeconds},
+	{name: "PodTolerationRestriction", on: []string{"pods"}, make: newPodTolerations, off: true},
 	{name: "EventRateLimit", make: newEventRate, off: true},
-	{name: "ExtendedResourceToleration", make: simple(extendedResources{}), off: true},
-	{name: "DefaultStorageClass", make: func(c Config) (admission.Interface, error) { return storageClass{c.Objects}, nil }},
-	{name: "StorageObjectInUseProtection", make: simple(inUse{})},
+	{name: "ExtendedResourceToleration", on: []string{"pods"}, make: simple(extendedResources{}), off: true},
+	{name: "DefaultStorageClass", on: []string{"persistentvolumeclaims"}, make: func(c Config) (admission.Interface, error) { return storageClass{c.Objects}, nil }},
+	{name: "StorageObjectInUseProtection", on: []string{"persistentvolumes", "persistentvolumeclaims"}, make: simple(inUse{})},
 	{name: "PodGroupProtection", make: simple(admission.NewChainHandler()), off: true},
 	{name: "OwnerReferencesPermissionEnforcement", make: newOwnerReferences, off: true},
-	{name: "PersistentVolumeClaimResize", make: func(c Config) (admission.Interface, error) { return claimResize{c.Objects}, nil }},
-	{name: "RuntimeClass", make: func(c Config) (admission.Interface, error) { return runtimeClass{c.Objects}, nil }},
-	{name: "CertificateApproval", make: func(c Config) (admission.Interface, error) { return certificateApproval{c.Authorizer}, nil }},
-	{name: "CertificateSigning", make: func(c Config) (admission.Interface, error) { return certificateSigning{c.Authorizer}, nil }},
-	{name: "ClusterTrustBundleAttest", make: func(c Config) (admission.Interface, error) { return trustBundleAttest{authorizer: c.Authorizer}, nil }},
-	{name: "CertificateSubjectRestriction", make: simple(certificateSubject{})},
-	{name: "DefaultIngressClass", make: func(c Config) (admission.Interface, error) { return ingressClass{c.Objects}, nil }},
-	{name: "DenyServiceExternalIPs", make: simple(externalIPs{}), off: true},
-	{name: "PodTopologyLabels", make: func(c Config) (admission.Interface, error) { return podTopology{c.Objects}, nil }},
-	{name: "NodeDeclaredFeatureValidator", make: newNodeFeatures},
-	{name: "PodResizeValidator", make: func(c Config) (admission.Interface, error) { return podResize{c.Objects}, nil }},
+	{name: "PersistentVolumeClaimResize", on: []string{"persistentvolumeclaims"}, make: func(c Config) (admission.Interface, error) { return claimResize{c.Objects}, nil }},
+	{name: "RuntimeClass", on: []string{"pods"}, make: func(c Config) (admission.Interface, error) { return runtimeClass{c.Objects}, nil }},
+	{name: "CertificateApproval", on: []string{certificateRequests}, make: func(c Config) (admission.Interface, error) { return certificateApproval{c.Authorizer}, nil }},
+	{name: "CertificateSigning", on: []string{certificateRequests, podCertificateRequests}, make: func(c Config) (admission.Interface, error) { return certificateSigning{c.Authorizer}, nil }},
+	{name: "ClusterTrustBundleAttest", on: []string{"clustertrustbundles"}, make: func(c Config) (admission.Interface, error) { return trustBundleAttest{authorizer: c.Authorizer}, nil }},
+	{name: "CertificateSubjectRestriction", on: []string{certificateRequests}, make: simple(certificateSubject{})},
+	{name: "DefaultIngressClass", on: []string{"ingresses"}, make: func(c Config) (admission.Interface, error) { return ingressClass{c.Objects}, nil }},
+	{name: "DenyServiceExternalIPs", on: []string{"services"}, make: simple(externalIPs{}), off: true},
+	{name: "PodTopologyLabels", on: []string{"pods"}, make: func(c Config) (admission.Interface, error) { return podTopology{c.Objects}, nil }},
+	{name: "NodeDeclaredFeatureValidator", on: []string{"pods"}, make: newNodeFeatures},
+	{name: "PodResizeValidator", on: []string{"pods"}, make: func(c Config) (admission.Interface, error) { return podResize{c.Objects}, nil }},
 	{name: "MutatingAdmissionPolicy", make: newMutatingPolicy},
 	{name: "MutatingAdmissionWebhook", make: newMutatingWebhook},
 	{name: "ValidatingAdmissionPolicy", make: newValidatingPolicy},
@@ -173,9 +174,35 @@ func New(c Config) (admission.Interface, error) {
 		if c.Metrics {
 			h = admissionmetrics.WithControllerMetrics(h, p.name)
 		}
+		if len(p.on) > 0 {
+			h = concerned{h, p.on}
+		}
 		chain = append(chain, h)
 	}
 	return admissionmetrics.WithStepMetrics(again{admission.NewChainHandler(chain...)}), nil
+}
+
+// concerned asks a plugin about some resources only: others cost it nothing, nor
+// its metrics.
+type concerned struct {
+	admission.Interface
+	on []string
+}
+
+// Admit implements admission.MutationInterface.
+func (c concerned) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if m, ok := c.Interface.(admission.MutationInterface); ok && slices.Contains(c.on, a.GetResource().Resource) {
+		return m.Admit(ctx, a, o)
+	}
+	return nil
+}
+
+// Validate implements admission.ValidationInterface.
+func (c concerned) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if v, ok := c.Interface.(admission.ValidationInterface); ok && slices.Contains(c.on, a.GetResource().Resource) {
+		return v.Validate(ctx, a, o)
+	}
+	return nil
 }
 
 // checkNames says what is wrong with the flags, in kube-apiserver's words.

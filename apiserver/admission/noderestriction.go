@@ -42,7 +42,7 @@ func (n *nodeRestriction) Validate(ctx context.Context, a admission.Attributes, 
 		err = ownNode(node, a)
 	case "serviceaccounts":
 		err = n.token(ctx, node, a)
-	case "podcertificaterequests":
+	case podCertificateRequests:
 		return n.certificate(ctx, node, a)
 	case "leases":
 		err = ownLease(node, a)

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 )
 
+const podCertificateRequests = "podcertificaterequests"
+
 // certificate lets an agent ask for certificates of the pods that are bound to
 // its node, as these are, from the signers that they name. What may be because a
 // cache is not up to date is an error that is tried again, not Forbidden.

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/print"
 )
 
 // scaleStorage serves an object's replicas as an autoscaling/v1 Scale.
@@ -57,8 +58,22 @@ func (s *scaleStorage) Update(ctx context.Context, name string, info rest.Update
 }
 
 func (s *scaleStorage) ConvertToTable(ctx context.Context, obj, o runtime.Object) (*metav1.Table, error) {
-	return rest.NewDefaultTableConvertor(s.kind.GVR.GroupResource()).ConvertToTable(ctx, obj, o)
+	return table{scalePrinter}.ConvertToTable(ctx, obj, o)
 }
+
+// scalePrinter prints a Scale.
+var scalePrinter = api.Of[autoscalingv1.Scale]{Columns: []api.Column[autoscalingv1.Scale]{
+	{Name: "Name", Description: print.NameDoc(), Value: func(s *autoscalingv1.Scale) any { return s.Name }},
+	{
+		Name: "Desired", Type: "integer", Description: autoscalingv1.ScaleSpec{}.SwaggerDoc()["replicas"],
+		Value: func(s *autoscalingv1.Scale) any { return int64(s.Spec.Replicas) },
+	},
+	{
+		Name: "Available", Type: "integer", Description: autoscalingv1.ScaleStatus{}.SwaggerDoc()["replicas"],
+		Value: func(s *autoscalingv1.Scale) any { return int64(s.Status.Replicas) },
+	},
+	print.Age[autoscalingv1.Scale](),
+}}.Erase()
 
 func (s *scaleStorage) scaleOf(obj runtime.Object) *autoscalingv1.Scale {
 	m := obj.(metav1.Object)

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -30,25 +31,32 @@ func (t table) ConvertToTable(_ context.Context, obj, options runtime.Object) (*
 		out.ColumnDefinitions = t.kind.Columns
 	}
 	now := time.Now()
-	add := func(o runtime.Object) error {
-		cells := t.kind.Cells(o)
+	add := func(o runtime.Object, all ...runtime.Object) {
+		cells := t.kind.Cells(o, all...)
 		for i, c := range cells {
 			cells[i] = printable(c, now)
 		}
 		out.Rows = append(out.Rows, metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: o}})
-		return nil
 	}
 	if l, err := meta.ListAccessor(obj); err == nil {
 		out.ResourceVersion, out.Continue, out.RemainingItemCount = l.GetResourceVersion(), l.GetContinue(), l.GetRemainingItemCount()
-		if err := meta.EachListItem(obj, add); err != nil {
+		all, err := meta.ExtractList(obj)
+		if err != nil {
 			return nil, fmt.Errorf("print list: %w", err)
+		}
+		if t.kind.Order != nil {
+			slices.SortStableFunc(all, t.kind.Order)
+		}
+		for _, o := range all {
+			add(o, all...)
 		}
 		return out, nil
 	}
 	if m, ok := obj.(metav1.Object); ok {
 		out.ResourceVersion = m.GetResourceVersion()
 	}
-	return out, add(obj)
+	add(obj)
+	return out, nil
 }
 
 // printable turns a time into an age.

@@ -16,8 +16,8 @@ import (
 // time.
 const (
 	// leastBusy and mostBusy bound what a process with work may hold, which is
-	// a part of the machine's memory: 128 MiB from 4 GiB on.
-	leastBusy, mostBusy = 32 << 20, 128 << 20
+	// a part of the machine's memory: 256 MiB from 8 GiB on.
+	leastBusy, mostBusy = 32 << 20, 256 << 20
 	partOfMachine       = 32
 	// idleAllowance is of a process that has not filled the other one within
 	// idleAfter. What it was given above that goes back to the system, page by

@@ -32,7 +32,7 @@ func TestBusyAllowance(t *testing.T) {
 		"a machine that nothing is known of has the least": {0, 32 << 20},
 		"a small machine has the least":                    {512 << 20, 32 << 20},
 		"a laptop gives a part":                            {2 << 30, 64 << 20},
-		"a large machine gives no more than is of use":     {64 << 30, 128 << 20},
+		"a large machine gives no more than is of use":     {64 << 30, 256 << 20},
 	} {
 		if got := busyAllowance(c.machine); got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -82,7 +85,10 @@ func (a *applied) apply(ctx context.Context, out io.Writer, config *restclient.C
 	if err != nil {
 		return err
 	}
-	applier.Replaced = changed
+	applier.Replaced, applier.Dropped = changed, webhooks.Injection
+	if objs, err = withoutIssuing(out, config, objs); err != nil {
+		return err
+	}
 	if err := applier.Apply(ctx, objs); err != nil {
 		return err
 	}
@@ -91,6 +97,28 @@ func (a *applied) apply(ctx context.Context, out io.Writer, config *restclient.C
 		fmt.Fprintf(out, "%s asks %s\n", name, where)
 	}
 	return nil
+}
+
+// withoutIssuing leaves out what asks cert-manager for certificates where the
+// cluster has no cert-manager, and says so.
+func withoutIssuing(out io.Writer, config *restclient.Config, objs []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	rest, left := webhooks.WithoutIssuing(objs)
+	if left == 0 {
+		return objs, nil
+	}
+	d, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("what the cluster serves: %w", err)
+	}
+	groups, err := d.ServerGroups()
+	if err != nil {
+		return nil, fmt.Errorf("what the cluster serves: %w", err)
+	}
+	if slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == webhooks.IssuingGroup }) {
+		return objs, nil
+	}
+	fmt.Fprintf(out, "%d objects of %s left out: the cluster has no cert-manager\n", left, webhooks.IssuingGroup)
+	return rest, nil
 }
 
 var errNoWebhooks = errors.New("there is no webhook of a service among the manifests: give the ones that a deployment uses")

@@ -54,6 +54,9 @@ type Applier struct {
 	// labels and annotations: no field that another manager has set stays. A
 	// webhook's url and service exclude each other.
 	Replaced []string
+	// Dropped says which annotations of before Replaced objects do not keep; nil:
+	// they keep all.
+	Dropped func(annotation string) bool
 
 	client  dynamic.Interface
 	served  discovery.DiscoveryInterface
@@ -74,7 +77,7 @@ func NewApplier(config *restclient.Config, manager string) (*Applier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client for manifests: %w", err)
 	}
-	return &Applier{nil, client, d, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d)), manager}, nil
+	return &Applier{nil, nil, client, d, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d)), manager}, nil
 }
 
 // Apply writes the objects in their order by server-side apply and waits until
@@ -125,7 +128,7 @@ func (a *Applier) write(ctx context.Context, in dynamic.ResourceInterface, o *un
 	if slices.Contains(a.Replaced, name(o)) {
 		live, err := in.Get(ctx, o.GetName(), metav1.GetOptions{})
 		if err == nil {
-			_, err = in.Update(ctx, replacement(o, live), metav1.UpdateOptions{FieldManager: a.manager})
+			_, err = in.Update(ctx, a.replacement(o, live), metav1.UpdateOptions{FieldManager: a.manager})
 			return err
 		}
 		if !apierrors.IsNotFound(err) {
@@ -137,7 +140,7 @@ func (a *Applier) write(ctx context.Context, in dynamic.ResourceInterface, o *un
 }
 
 // replacement is o in the place of live, with the labels and annotations of both.
-func replacement(o, live *unstructured.Unstructured) *unstructured.Unstructured {
+func (a *Applier) replacement(o, live *unstructured.Unstructured) *unstructured.Unstructured {
 	out := o.DeepCopy()
 	for _, m := range []struct {
 		get func(*unstructured.Unstructured) map[string]string
@@ -148,6 +151,9 @@ func replacement(o, live *unstructured.Unstructured) *unstructured.Unstructured 
 	} {
 		both := map[string]string{}
 		maps.Copy(both, m.get(live))
+		if a.Dropped != nil {
+			maps.DeleteFunc(both, func(key, _ string) bool { return a.Dropped(key) })
+		}
 		maps.Copy(both, m.get(o))
 		if len(both) > 0 {
 			m.set(out, both)

@@ -146,7 +146,7 @@ webhooks: [{name: hook.example.com, admissionReviewVersions: [v1], sideEffects: 
 	}
 	const service, url = "{service: {namespace: a, name: b, path: /c}}", "{url: 'https://127.0.0.1:9443/c'}"
 	helm := parse(service)[0]
-	helm.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "hook"})
+	helm.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "hook", "inject": "yes"})
 	if err := c.Client().Create(ctx, helm, client.FieldOwner("helm")); err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +157,7 @@ webhooks: [{name: hook.example.com, admissionReviewVersions: [v1], sideEffects: 
 		}
 		objs := parse(config)
 		a.Replaced = []string{"ValidatingWebhookConfiguration hook"}
+		a.Dropped = func(annotation string) bool { return annotation == "inject" }
 		if err := a.Apply(ctx, objs); err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +169,7 @@ webhooks: [{name: hook.example.com, admissionReviewVersions: [v1], sideEffects: 
 		if (is.URL != nil) != (config == url) || (is.Service != nil) != (config == service) {
 			t.Errorf("%s: got %+v", config, is)
 		}
-		if got.Annotations["meta.helm.sh/release-name"] != "hook" || got.Labels["app"] != "hook" {
+		if got.Annotations["meta.helm.sh/release-name"] != "hook" || got.Annotations["inject"] != "" || got.Labels["app"] != "hook" {
 			t.Errorf("%s: metadata %v", config, got.ObjectMeta)
 		}
 	}

@@ -60,6 +60,9 @@ func eachClient(objs []*unstructured.Unstructured, change func(map[string]any) b
 			}
 		}
 		if touched {
+			if err := annotate(o, hooks); err != nil {
+				return nil, fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
+			}
 			changed = append(changed, o.GetKind()+" "+o.GetName())
 		}
 	}

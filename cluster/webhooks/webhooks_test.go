@@ -1,14 +1,20 @@
 package webhooks_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"sigs.k8s.io/controller-runtime/pkg/conversion"
 	"sigs.k8s.io/yaml"
 
@@ -87,6 +93,101 @@ func TestPoint(t *testing.T) {
 	}
 }
 
+// TestKubectlApplyGivesBackAWebhook does what `kubectl apply` does with what the
+// manifests say, after Point and after Trust.
+func TestKubectlApplyGivesBackAWebhook(t *testing.T) {
+	for _, c := range []struct {
+		name, manifest string
+		change         func([]*unstructured.Unstructured) ([]string, error)
+		want           string // in the patch
+		url            bool   // there was one, and it goes
+	}{
+		{"a configuration that was pointed", configuration, point, `"service":{"name":"webhook"`, true},
+		{"a definition that was pointed", converting, point, `"service":{"name":"webhook"`, true},
+		{"a caBundle that was given is kept", configuration, trust, "{}", false},
+		{"a definition's too", converting, trust, "{}", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			given, live := parsed(t, c.manifest)[0], parsed(t, c.manifest)[0]
+			live.SetAnnotations(map[string]string{"cert-manager.io/inject-ca-from": "a/b", "kept": "yes"})
+			if changed, err := c.change([]*unstructured.Unstructured{live}); err != nil || len(changed) != 1 {
+				t.Fatalf("changed: %v %v", changed, err)
+			}
+			if a := live.GetAnnotations(); a["kept"] != "yes" || a["cert-manager.io/inject-ca-from"] != "" {
+				t.Errorf("annotations: %v", a)
+			}
+			got := patch(t, live, given)
+			if !strings.Contains(got, c.want) || c.url != strings.Contains(got, `"caBundle":null`) || c.url != strings.Contains(got, `"url":null`) {
+				t.Errorf("got %s, want %s in it; url and caBundle go: %v", got, c.want, c.url)
+			}
+		})
+	}
+}
+
+func point(objs []*unstructured.Unstructured) ([]string, error) { return webhooks.Point(objs, target) }
+func trust(objs []*unstructured.Unstructured) ([]string, error) {
+	return webhooks.Trust(objs, target.CA)
+}
+
+func parsed(t *testing.T, manifest string) []*unstructured.Unstructured {
+	t.Helper()
+	objs, err := manifests.Parse([]byte(manifest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objs
+}
+
+// patch is what kubectl makes of live with when given is applied: a strategic
+// merge patch where it knows the type, else a merge patch.
+func patch(t *testing.T, live, given *unstructured.Unstructured) string {
+	t.Helper()
+	last := []byte(live.GetAnnotations()[corev1.LastAppliedConfigAnnotation])
+	live = live.DeepCopy()
+	live.SetAnnotations(nil)
+	modified, err := json.Marshal(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current, err := json.Marshal(live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []byte
+	if given.GetKind() == "CustomResourceDefinition" {
+		out, err = jsonmergepatch.CreateThreeWayJSONMergePatch(last, modified, current)
+	} else {
+		var schema strategicpatch.LookupPatchMeta
+		if schema, err = strategicpatch.NewPatchMetaFromStruct(&admissionregistrationv1.ValidatingWebhookConfiguration{}); err != nil {
+			t.Fatal(err)
+		}
+		out, err = strategicpatch.CreateThreeWayMergePatch(last, modified, current, schema, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestWithoutIssuing(t *testing.T) {
+	const issuer = "apiVersion: cert-manager.io/v1\nkind: Issuer\nmetadata: {name: a}\n---\n"
+	const own = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: issuers.cert-manager.io}\nspec: {group: cert-manager.io}\n---\n"
+	for _, c := range []struct {
+		name, in   string
+		kept, left int
+	}{
+		{"what asks for certificates is left out", issuer + plain, 1, 1},
+		{"but not beside its definition", issuer + own + plain, 3, 0},
+		{"what does not, stays", plain, 1, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if kept, left := webhooks.WithoutIssuing(parsed(t, c.in)); len(kept) != c.kept || left != c.left {
+				t.Errorf("got %d and %d left out, want %d and %d", len(kept), left, c.kept, c.left)
+			}
+		})
+	}
+}
+
 func TestServicesAndTrust(t *testing.T) {
 	objs, err := manifests.Parse([]byte(configuration + "---" + converting))
 	if err != nil {
@@ -110,7 +211,7 @@ func TestServicesAndTrust(t *testing.T) {
 	if err != nil || len(changed) != 2 {
 		t.Errorf("trust: got %v, %v, want both", changed, err)
 	}
-	raw, _ := yaml.Marshal(objs[0].Object)
+	raw, _ := yaml.Marshal(objs[0].Object["webhooks"])
 	if !strings.Contains(string(raw), "path: /validate") || strings.Count(string(raw), "b3RoZXI=") != 1 {
 		t.Errorf("got\n%s", raw)
 	}

@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/skiffcluster/skiff/internal/netns"
 	"github.com/skiffcluster/skiff/internal/netns/netnstest"
@@ -204,6 +207,33 @@ func TestPodsDoNotReachTheNodesLoopback(t *testing.T) {
 		}))
 		if got := l.asker(pod, "udp4", "127.0.0.1:9999")(3); got != "nobody" {
 			t.Errorf("%s answers a pod, on the node's loopback", got)
+		}
+	})
+}
+
+// TestServicesComeBeforeHostPorts: a service's address is one of the node's own
+// where the node announces it.
+func TestServicesComeBeforeHostPorts(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		l := newHostPortLab(t)
+		c, err := nftables.New()
+		l.must(err)
+		table := c.AddTable(&nftables.Table{Name: "services", Family: nftables.TableFamilyIPv4})
+		chain := c.AddChain(&nftables.Chain{
+			Name: "prerouting", Table: table, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest,
+		})
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+			&expr.Immediate{Register: 1, Data: []byte{10, 66, 0, 2}},
+			&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(80)},
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
+		}})
+		l.must(c.Flush())
+		l.pod("endpoint")
+		l.pod("host port", network.HostPort{Protocol: "UDP", HostPort: 5353, ContainerPort: 80})
+		if got := l.asker(l.outside, "udp4", "192.0.2.1:5353")(50); got != "endpoint" {
+			t.Errorf("%s answers, want the service's endpoint", got)
 		}
 	})
 }

@@ -115,6 +115,9 @@ func names(list []any) []any {
 	for i, e := range list {
 		m, _ := e.(map[string]any)
 		metadata, _ := m["metadata"].(map[string]any)
+		if printed, ok := m["object"].(map[string]any); ok { // a table's row
+			metadata, _ = printed["metadata"].(map[string]any)
+		}
 		for _, n := range []any{m["name"], m["resource"], m["version"], metadata["name"]} {
 			if s, ok := n.(string); ok {
 				out[i] = s

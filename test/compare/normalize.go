@@ -17,6 +17,7 @@ var changing = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "UID"},
 	{regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`), "kube-api-access-RANDOM"},
 	{regexp.MustCompile(`(127\.0\.0\.1|192\.0\.2\.[0-9]+):[0-9]+`), "SERVER"},
+	{regexp.MustCompile(`\n@@[\s\S]*`), " DIFF"}, // of objects as Kubernetes keeps them
 	{regexp.MustCompile(`(resourceVersion\\*":\\*"|in record \()[0-9]+`), "${1}VERSION"},
 }
 
@@ -47,6 +48,9 @@ func (n normalizer) value(key string, v any) any {
 	case map[string]any:
 		out := map[string]any{}
 		for k, e := range v {
+			if k == "managedFields" && ofServer(e) {
+				continue
+			}
 			out[k] = n.value(k, e)
 		}
 		if out["kind"] == "Table" {
@@ -69,6 +73,8 @@ func (n normalizer) value(key string, v any) any {
 				return v
 			}
 			return strings.ToUpper(key)
+		case "continue":
+			return "CONTINUE"
 		case "clusterIP", "clusterIPs":
 			if strings.HasPrefix(v, "10.96.") && !strings.Contains(n.sent, v) {
 				return "ALLOCATED"
@@ -84,6 +90,13 @@ func (n normalizer) value(key string, v any) any {
 		return v
 	}
 	return v
+}
+
+// ofServer says whether only the servers themselves manage an object: skiff's
+// makes its first objects without saying so, which takes time at each start.
+func ofServer(managed any) bool {
+	l, _ := managed.([]any)
+	return !slices.ContainsFunc(l, func(e any) bool { return text(e, "manager") != "kube-apiserver" && text(e, "manager") != "skiff" })
 }
 
 // text replaces times that the server has set, which are near now.
@@ -148,7 +161,7 @@ func sortCauses(details any) {
 // shownObject takes out the objects that a message shows, which Kubernetes
 // does by the names of its internal fields and in their order.
 func shownObject(s string) string {
-	const before = "Invalid value: "
+	const before = " value: "
 	var out strings.Builder
 	for {
 		head, tail, ok := strings.Cut(s, before)

@@ -299,7 +299,10 @@ func (s subject) tryApply() error {
 	if err := apply("for real", "?fieldManager=one&force=true", clean); err != nil {
 		return err
 	}
-	for _, m := range s.all(clean) {
+	for i, m := range s.all(clean) {
+		if i%3 > 0 { // validation is that of an update
+			continue
+		}
 		if err := apply(m.what, "?fieldManager=two&dryRun=All&fieldValidation=Strict", m.obj); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ func TestPods(t *testing.T) {
 		{"a container may end by itself, and is killed when it takes too long", termination},
 		{"containers of a pod share network, names and volumes", sharing},
 		{"limits and identity are in the container", limits},
+		{"limits change while a container runs", resized},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -342,4 +343,75 @@ spec:
 		t.Errorf("got QoS class %s, want Guaranteed", qos)
 	}
 	contains(t, "seen limits", k.run(t, "exec", "limited", "--", "cat", "/proc/self/status"), "NoNewPrivs:\t1", "Uid:\t1000")
+}
+
+// resized reads the limits of a container that runs in its own cgroup.
+func resized(t *testing.T, k *kubectl) {
+	k.apply(t, `
+apiVersion: v1
+kind: Pod
+metadata: {name: resized, labels: {app: resized}}
+spec:
+  terminationGracePeriodSeconds: 1
+  initContainers:
+  - {name: beside, image: `+helloV1+`, restartPolicy: Always, resources: {limits: {memory: 32Mi, cpu: 50m}}}
+  containers:
+  - name: main
+    image: `+helloV1+`
+    resources: {requests: {memory: 32Mi, cpu: 50m}, limits: {memory: 64Mi, cpu: 100m}}
+    resizePolicy: [{resourceName: memory, restartPolicy: RestartContainer}]
+`)
+	k.run(t, "wait", "pod/resized", "--for=condition=Ready", "--timeout=90s")
+	resize := func(list, name, resources string) {
+		t.Helper()
+		k.run(t, "patch", "pod/resized", "--subresource=resize", "-p", `{"spec": {"`+list+`": [{"name": "`+name+`", "resources": `+resources+`}]}}`)
+	}
+	// in waits until a container's cgroup has a limit of CPU, in microseconds of
+	// 100 ms, and of memory, in bytes; files are of versions 2 and 1.
+	in := func(container, cpu, memory string) *corev1.Pod {
+		t.Helper()
+		eventually(t, container+" has "+cpu+" and "+memory, func() (bool, string) {
+			out, err := k.try("exec", "resized", "-c", container, "--", "sh", "-c",
+				"cd /sys/fs/cgroup; cat cpu.max memory.max 2>/dev/null || cat cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes")
+			got := strings.Join(strings.Fields(strings.ReplaceAll(out, " 100000\n", "\n")), " ")
+			return err == nil && got == cpu+" "+memory, out
+		})
+		return k.waitPod(t, "resized", "the resize is complete", func(p *corev1.Pod) bool {
+			for _, c := range p.Status.Conditions {
+				if c.Type == corev1.PodResizePending || c.Type == corev1.PodResizeInProgress || c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue {
+					return false
+				}
+			}
+			return p.Status.ObservedGeneration == p.Generation
+		})
+	}
+	in("main", "10000", "67108864")
+
+	resize("containers", "main", `{"limits": {"cpu": "200m"}}`)
+	p := in("main", "20000", "67108864")
+	if s := p.Status.ContainerStatuses[0]; s.RestartCount != 0 || s.Resources.Limits.Cpu().String() != "200m" {
+		t.Errorf("got %s", status(p))
+	}
+	resize("initContainers", "beside", `{"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"cpu": "20m", "memory": "48Mi"}}`)
+	p = in("beside", "2000", "50331648")
+	if s := p.Status.InitContainerStatuses[0]; s.RestartCount != 0 || s.Resources.Limits.Memory().String() != "48Mi" {
+		t.Errorf("got %s", status(p))
+	}
+	resize("containers", "main", `{"limits": {"memory": "96Mi"}}`)
+	p = in("main", "20000", "100663296")
+	if s := p.Status.ContainerStatuses[0]; s.RestartCount != 1 {
+		t.Errorf("memory needs a restart: %s", status(p))
+	}
+	contains(t, "a class that changes", k.fails(t, "patch", "pod/resized", "--subresource=resize", "-p",
+		`{"spec": {"containers": [{"name": "main", "resources": {"requests": {"memory": "96Mi", "cpu": "200m"}}}]}}`), "Pod QOS Class may not change as a result of resizing")
+	resize("initContainers", "beside", `{"requests": {"memory": "4Ki"}, "limits": {"memory": "4Ki"}}`)
+	p = k.waitPod(t, "resized", "it is told that less memory than is used can't be had", func(p *corev1.Pod) bool {
+		return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodResizeInProgress && c.Reason == corev1.PodReasonError && strings.Contains(c.Message, "below current usage")
+		})
+	})
+	if has := p.Status.InitContainerStatuses[0].Resources.Limits.Memory().String(); has != "48Mi" {
+		t.Errorf("it still has 48Mi, and says %s", has)
+	}
+	contains(t, "description", k.run(t, "describe", "pod/resized"), "ResizeStarted", "ResizeCompleted", "ResizeError", "resize requires restart", "PodResizeInProgress")
 }

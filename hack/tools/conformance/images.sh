@@ -97,6 +97,8 @@ CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$root/agnhost" k8s.io/kube
 ln -s agnhost "$root/agnhost-2"
 # Two versions are asked for, by tests that change an image: both are this one.
 pack "$root" agnhost '{"Entrypoint":["/agnhost"],"Cmd":["pause"],"WorkingDir":"/",'"$path"'}'
+# A test of image volumes looks for the name of the published image's system.
+echo 'NAME="Alpine Linux"' >"$root/etc/os-release"
 for pet in kitten nautilus; do
 	cp "$kubernetes/test/images/$pet/html/"* "$root/"
 	pack "$root" $pet '{"Entrypoint":["/agnhost"],"Cmd":["test-webserver"],"WorkingDir":"/",'"$path"'}'

@@ -1,0 +1,4 @@
+package nodeagent
+
+// PlanResize is pure, and nobody else's.
+var PlanResize = planResize
