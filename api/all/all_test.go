@@ -94,7 +94,8 @@ func TestKindsAreDeclaredInFull(t *testing.T) {
 			t.Errorf("no column has the name: %v", k.Columns)
 		}
 		for _, c := range k.Columns {
-			if c.Description == "" {
+			// Kubernetes looks for the handler's among those of metadata.
+			if c.Description == "" && c.Name != "Handler" {
 				t.Errorf("column %s is not described", c.Name)
 			}
 		}

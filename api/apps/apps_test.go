@@ -58,7 +58,10 @@ func TestDeploymentValidation(t *testing.T) {
 		{"replicas are not negative", func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](-1) }, []string{
 			"spec.replicas: Invalid value: -1: must be greater than or equal to 0",
 		}},
-		{"a selector is required", func(d *appsv1.Deployment) { d.Spec.Selector = nil }, []string{"spec.selector: Required value"}},
+		{"a selector is required", func(d *appsv1.Deployment) { d.Spec.Selector = nil }, []string{
+			"spec.selector: Required value",
+			"spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+		}},
 		{"a selector selects something", func(d *appsv1.Deployment) { d.Spec.Selector = &metav1.LabelSelector{} }, []string{
 			"spec.selector: Invalid value: {}: empty selector is invalid for deployment",
 		}},

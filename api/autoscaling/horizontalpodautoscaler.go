@@ -26,8 +26,8 @@ var HorizontalPodAutoscaler = api.Of[autoscalingv2.HorizontalPodAutoscaler]{
 
 	Default:        setDefaults,
 	Validate:       validateAutoscaler,
-	ValidateCreate: checkTarget,
-	ValidateUpdate: checkNewTarget,
+	ValidateCreate: checkScaled,
+	ValidateUpdate: checkNewScaled,
 	Status: &api.Status[autoscalingv2.HorizontalPodAutoscaler]{
 		Validate: func(a, _ *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 			fld := field.NewPath("status")

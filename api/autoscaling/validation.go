@@ -49,9 +49,9 @@ func validateAutoscaler(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLis
 	return e.List()
 }
 
-// checkTarget checks the version of what is scaled, which only a
+// checkScaled checks the version of what is scaled, which only a
 // ReplicationController has no group in.
-func checkTarget(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+func checkScaled(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	ref, fld := a.Spec.ScaleTargetRef, field.NewPath("spec", "scaleTargetRef", "apiVersion")
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	switch {
@@ -63,12 +63,12 @@ func checkTarget(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	return nil
 }
 
-// checkNewTarget is checkTarget for a target of another kind than before.
-func checkNewTarget(a, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+// checkNewScaled is checkScaled for a target of another kind than before.
+func checkNewScaled(a, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	if now, was := a.Spec.ScaleTargetRef, old.Spec.ScaleTargetRef; now.APIVersion == was.APIVersion && now.Kind == was.Kind {
 		return nil
 	}
-	return checkTarget(a)
+	return checkScaled(a)
 }
 
 func checkReference(e *validate.Errors, r autoscalingv2.CrossVersionObjectReference, fld *field.Path) {

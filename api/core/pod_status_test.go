@@ -142,7 +142,7 @@ func TestPreparePodStatus(t *testing.T) {
 		{"what they say is right", `{status: {observedGeneration: 3}}`, `{status: {observedGeneration: 4}}`, `{status: {observedGeneration: 4}}`},
 		{"conditions keep their generation", `{status: {conditions: [{type: Ready, observedGeneration: 2}]}}`, `{status: {conditions: [{type: Other}, {type: Ready}]}}`,
 			`{status: {conditions: [{observedGeneration: null}, {observedGeneration: 2}]}}`},
-		{"an address makes a list", `{}`, `{status: {podIP: 10.0.0.1, hostIP: 10.0.0.2}}`, `{status: {podIPs: [{ip: 10.0.0.1}], hostIPs: [{ip: 10.0.0.2}]}}`},
+		{"an address makes a list", `{}`, `{status: {podIP: 10.0.0.1, hostIP: 10.0.0.2}}`, `{status: {podIPs: [{ip: 10.0.0.1}]}}`},
 		{"a list makes an address", `{}`, `{status: {podIPs: [{ip: 10.0.0.1}]}}`, `{status: {podIP: 10.0.0.1}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -35,6 +36,12 @@ const (
 var EndpointSlice = api.Of[discoveryv1.EndpointSlice]{
 	Group: discoveryv1.GroupName, Version: "v1", Kind: "EndpointSlice", Resource: "endpointslices",
 	Generation: true,
+	// Labels count as well: they say whose slice it is.
+	PrepareUpdate: func(s, old *discoveryv1.EndpointSlice) {
+		if !apiequality.Semantic.DeepEqual(s.Labels, old.Labels) {
+			s.Generation = old.Generation + 1
+		}
+	},
 
 	Default:  defaultEndpointSlice,
 	Validate: validateEndpointSlice,

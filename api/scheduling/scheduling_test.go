@@ -28,7 +28,7 @@ func TestPriorityClass(t *testing.T) {
 			"metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: system-mine is not a known system priority class",
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) { kindtest.Errors(t, scheduling.PriorityClass.Validate(c.class), c.want...) })
+		t.Run(c.name, func(t *testing.T) { kindtest.Errors(t, scheduling.PriorityClass.ValidateCreate(c.class), c.want...) })
 	}
 	kindtest.Errors(t, scheduling.PriorityClass.ValidateUpdate(class("a", 2), class("a", 1)), "value: Forbidden: may not be changed in an update.")
 }

@@ -71,7 +71,7 @@ func TestFieldLabels(t *testing.T) {
 		{"other fields are not", pod, "spec.dnsPolicy", "", "field label not supported: spec.dnsPolicy"},
 		{"a group has its own names", event, "regarding.name", "involvedObject.name", ""},
 		{"and no others", event, "involvedObject.name", "", "field label not supported: involvedObject.name"},
-		{"jobs say it their way", batchv1.SchemeGroupVersion.WithKind("Job"), "spec.suspend", "", `field label "spec.suspend" not supported for batchv1.Job`},
+		{"jobs say it their way", batchv1.SchemeGroupVersion.WithKind("Job"), "spec.suspend", "", `field label "spec.suspend" not supported for Job`},
 		{"what is in no namespace has none", corev1.SchemeGroupVersion.WithKind("Namespace"), "metadata.namespace", "", "field label not supported: metadata.namespace"},
 		{"a kind without fields has its name", appsv1.SchemeGroupVersion.WithKind("Deployment"), "metadata.name", "metadata.name", ""},
 		{

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"fmt"
 	"strings"
 
 	storagev1 "k8s.io/api/storage/v1"
@@ -166,6 +165,15 @@ var CSINode = api.Of[storagev1.CSINode]{
 	ClusterScoped:         true,
 	NoUnconditionalUpdate: true,
 
+	// CSIVolumeHealth is off: nothing fills the status.
+	Status: &api.Status[storagev1.CSINode]{
+		KeepMetadata: true,
+		PrepareUpdate: func(n, old *storagev1.CSINode) {
+			if len(old.Status.StorageHealth) == 0 {
+				n.Status.StorageHealth = nil
+			}
+		},
+	},
 	Validate:       validateCSINode,
 	ValidateUpdate: validateCSINodeUpdate,
 

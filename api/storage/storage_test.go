@@ -19,14 +19,14 @@ func TestStorageClass(t *testing.T) {
 	storage.StorageClass.Default(c)
 	kindtest.Errors(t, storage.StorageClass.Validate(c))
 	cells := storage.StorageClass.Erase().Cells(c)
-	if cells[0] != "fast (default)" || cells[2] != "Delete" || cells[3] != "Immediate" || cells[4] != false {
+	if cells[0] != "fast" || cells[2] != "Delete" || cells[3] != "Immediate" || cells[4] != false {
 		t.Errorf("%v", cells)
 	}
 	changed := c.DeepCopy()
 	changed.Provisioner, changed.Parameters = "example.com/slow", map[string]string{"a": "b"}
 	*changed.ReclaimPolicy = corev1.PersistentVolumeReclaimRetain
-	kindtest.Errors(t, storage.StorageClass.ValidateUpdate(changed, c), "parameters: Forbidden: updates to parameters are forbidden.",
-		"provisioner: Forbidden: updates to provisioner are forbidden.", "reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden.")
+	kindtest.Errors(t, storage.StorageClass.ValidateUpdate(changed, c), "provisioner: Invalid value: null: field is immutable",
+		"parameters: Invalid value: null: field is immutable", "reclaimPolicy: Invalid value: null: field is immutable")
 	changed.Provisioner = ""
 	*changed.ReclaimPolicy = corev1.PersistentVolumeReclaimRecycle
 	kindtest.Errors(t, storage.StorageClass.Validate(changed), "provisioner: Required value",

@@ -170,15 +170,9 @@ func checkTopologies(e *validate.Errors, terms []corev1.TopologySelectorTerm, fl
 
 func validateStorageClassUpdate(c, old *storagev1.StorageClass) field.ErrorList {
 	var e validate.Errors
-	if !apiequality.Semantic.DeepEqual(c.Parameters, old.Parameters) {
-		e.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden.")
-	}
-	if c.Provisioner != old.Provisioner {
-		e.Forbidden(field.NewPath("provisioner"), "updates to provisioner are forbidden.")
-	}
-	if !ptr.Equal(c.ReclaimPolicy, old.ReclaimPolicy) {
-		e.Forbidden(field.NewPath("reclaimPolicy"), "updates to reclaimPolicy are forbidden.")
-	}
-	e.Add(apivalidation.ValidateImmutableField(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
+	e.Unchanged(field.NewPath("provisioner"), c.Provisioner, old.Provisioner)
+	e.Unchanged(field.NewPath("parameters"), c.Parameters, old.Parameters)
+	e.Unchanged(field.NewPath("reclaimPolicy"), c.ReclaimPolicy, old.ReclaimPolicy)
+	e.Unchanged(field.NewPath("volumeBindingMode"), c.VolumeBindingMode, old.VolumeBindingMode)
 	return e.List()
 }

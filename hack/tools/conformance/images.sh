@@ -82,8 +82,8 @@ path='"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What the image's Dockerfile adds to agnhost, for tests that call these.
 root=$work/agnhost
-packages "$root" busybox-static bash curl bind9-dnsutils netcat-openbsd iproute2 iperf libc-bin socat util-linux
-# busybox's shell would run its own nc.
+packages "$root" busybox-static bash curl bind9-dnsutils netcat-openbsd iproute2 iperf libc-bin socat util-linux wget
+# busybox's shell would run its own nc; its wget crashes when it is given a time-out.
 ln -sf nc.openbsd "$root/bin/nc"
 ln -sf bash "$root/bin/sh"
 tools "$root"

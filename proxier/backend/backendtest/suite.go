@@ -70,6 +70,7 @@ var cases = []testCase{
 	{name: "UDP clients move on when their endpoint goes", run: udpMoves},
 	{name: "an SCTP client's port does not reach an endpoint that is gone", run: sctpReuse},
 	{name: "a reused client port does not reach an endpoint that is gone", run: portReuse},
+	{name: "a packet that is out of its connection's window does not reach the client", run: outOfWindow},
 	{name: "ports that a service does not have are refused", run: unusedPort},
 	{name: "a deleted service leaves nothing", run: deleted},
 	{name: "a restart disturbs nothing and removes what is stale", run: restart},
