@@ -104,6 +104,10 @@ bench-upstream: build ## Measure beside Kubernetes' own servers, which it builds
 	hack/upstream.sh
 	go run ./test/bench/beside
 
+compare: build ## Compare all that the API server answers with kube-apiserver, which it builds.
+	hack/upstream.sh
+	$(GO) run ./test/compare
+
 fmt: ## Format the code.
 	gofmt -w $$(git ls-files '*.go' | grep -v zz_generated)
 
@@ -116,4 +120,4 @@ verify: ## Check that generated files are up to date and go.mod is tidy.
 clean: ## Remove what was built.
 	rm -rf $(BIN)
 
-.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos conformance bench bench-upstream fmt lint verify clean
+.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos conformance bench bench-upstream compare fmt lint verify clean

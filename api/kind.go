@@ -84,6 +84,10 @@ type Of[T any] struct {
 	// OrphanByDefault is what garbage collection did before propagation
 	// policies for some kinds (ReplicationController, batch/v1 Job).
 	OrphanByDefault bool
+	// OrphanWarning tells a client that relies on OrphanByDefault.
+	OrphanWarning string
+	// Uncollected objects have no dependents: no deletion waits for any.
+	Uncollected bool
 
 	// Fields are the values that field selectors match beside metadata.name
 	// and metadata.namespace. All keys are present in every result.
@@ -162,6 +166,8 @@ type Kind struct {
 	StorageResource       schema.GroupResource
 	Generation            bool
 	OrphanByDefault       bool
+	OrphanWarning         string
+	Uncollected           bool
 	NoUnconditionalUpdate bool
 	CreateOnUpdate        bool
 	NoDeleteCollection    bool
@@ -214,7 +220,7 @@ func (o Of[T]) Erase() *Kind {
 		GVK: gv.WithKind(o.Kind), GVR: gv.WithResource(o.Resource),
 		Singular: o.Singular, ShortNames: o.ShortNames, Categories: o.Categories,
 		Namespaced: !o.ClusterScoped, StorageVersion: o.StorageVersion, StorageResource: o.StorageResource,
-		Generation: o.Generation, OrphanByDefault: o.OrphanByDefault,
+		Generation: o.Generation, OrphanByDefault: o.OrphanByDefault, OrphanWarning: o.OrphanWarning, Uncollected: o.Uncollected,
 		NoUnconditionalUpdate: o.NoUnconditionalUpdate, CreateOnUpdate: o.CreateOnUpdate,
 		NoDeleteCollection: o.NoDeleteCollection, FreeFinalizers: o.FreeFinalizers, ReturnDeleted: o.ReturnDeleted, Indexed: o.Indexed, NameValidation: o.NameValidation,
 		New: func() runtime.Object { return any(new(T)).(runtime.Object) },

@@ -384,6 +384,56 @@ func TestTokensEnd(t *testing.T) {
 	}
 }
 
+// TestTokensEndWithWhatTheyAreBoundTo: a token is refused soon after its pod, and
+// after its account, is deleted. Kubernetes remembers a good one for ten seconds.
+func TestTokensEndWithWhatTheyAreBoundTo(t *testing.T) {
+	t.Parallel()
+	c := socket(t, nil)
+	k := clientset(t, access(t, c))
+	account(t, k, "default")
+	p, err := k.CoreV1().Pods("default").Create(t.Context(), pod("bound"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(bound *authenticationv1.BoundObjectReference) *raw {
+		t.Helper()
+		r, err := k.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rawTo(t, as(t, c, r.Status.Token))
+	}
+	ofPod, ofAccount := issue(&authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: p.Name, UID: p.UID}), issue(nil)
+	const who = "system:serviceaccount:default:default "
+	for _, r := range []*raw{ofPod, ofAccount} {
+		if got := whoami(t, r); !strings.HasPrefix(got, who) {
+			t.Fatalf("before: %q", got)
+		}
+	}
+	ended := func(r *raw) error {
+		if got := whoami(t, r); got != "401" {
+			return fmt.Errorf("still %q", got)
+		}
+		return nil
+	}
+	if err := k.CoreV1().Pods("default").Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error { return ended(ofPod) })
+	if got := whoami(t, ofAccount); !strings.HasPrefix(got, who) {
+		t.Errorf("the account's own: %q", got)
+	}
+	if err := k.CoreV1().ServiceAccounts("default").Delete(t.Context(), "default", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error { return ended(ofAccount) })
+	// Another account of the same name is somebody else.
+	account(t, k, "default")
+	if got := whoami(t, ofAccount); got != "401" {
+		t.Errorf("of an account before: %q", got)
+	}
+}
+
 // TestImpersonationMayBeConstrained follows KEP-5284: bob may be ann when he
 // lists config maps, and nothing else.
 func TestImpersonationMayBeConstrained(t *testing.T) {

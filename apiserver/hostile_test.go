@@ -121,6 +121,21 @@ func TestHostileSchemas(t *testing.T) {
 	} {
 		refused(t, c.name, r.do("POST", path, definition(c.plural, c.schema)), c.code, c.want...)
 	}
+	// An enumeration of a megabyte is served, and a refusal is no longer than it.
+	values := make([]string, 60_000)
+	for i := range values {
+		values[i] = fmt.Sprintf(`"v%05d"`, i)
+	}
+	if a := r.do("POST", path, definition("enums", `{"type":"string","enum":[`+strings.Join(values, ",")+`]}`)); a.code != http.StatusCreated {
+		t.Fatalf("%d %.300s", a.code, a.body)
+	}
+	eventually(t, func() error {
+		a := r.do("POST", "/apis/bad.example.com/v1/namespaces/default/enums", `{"apiVersion":"bad.example.com/v1","kind":"enums","metadata":{"name":"a"},"spec":"none"}`)
+		if a.code != http.StatusUnprocessableEntity || len(a.body) > 4<<20 {
+			return fmt.Errorf("%d of %d bytes: %.200s", a.code, len(a.body), a.body)
+		}
+		return nil
+	})
 	// A pattern that other engines take exponential time for is served.
 	if a := r.do("POST", path, definition("slowly", `{"type":"string","pattern":"^(a+)+$"}`)); a.code != http.StatusCreated {
 		t.Fatalf("%d %s", a.code, a.body)
@@ -134,6 +149,15 @@ func TestHostileSchemas(t *testing.T) {
 		return nil
 	})
 	alive(t, r)
+}
+
+// labels are so many labels, without braces.
+func labels(n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf(`"l%05d":"v"`, i)
+	}
+	return strings.Join(all, ",")
 }
 
 func TestHostileBodies(t *testing.T) {
@@ -173,6 +197,7 @@ func TestHostileBodies(t *testing.T) {
 		{"a type that is not known", "x", []string{"Content-Type", "text/html"}, 415, []string{"the body of the request was in an unknown format"}},
 		{"an answer that is not known", configMap("b", ""), []string{"Accept", "image/png"}, 406, []string{"Not Acceptable", "Available representations: application/json"}},
 		{"a name that is a path", configMap("../../secrets/a", ""), nil, 422, []string{"metadata.name: Invalid value"}},
+		{"a hundred thousand labels", `{"metadata":{"name":"a","labels":{` + labels(100_000) + `}}}`, nil, 413, []string{"XX"}},
 		{"annotations that are too long", `{"metadata":{"name":"a","annotations":{"a":"` + strings.Repeat("x", 300<<10) + `"}}}`, nil, 422, []string{"metadata.annotations: Too long"}},
 		{"another kind", `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a"}}`, nil, 400, []string{"cannot be handled as a ConfigMap"}},
 		{"nothing", "null", nil, 422, []string{"name or generateName is required"}},
@@ -274,6 +299,15 @@ func TestForgedTokens(t *testing.T) {
 		return text
 	}
 	keep := func(jwt.MapClaims) {}
+	named := func(kid string) string {
+		token := jwt.NewWithClaims(jwt.SigningMethodES256, claims)
+		token.Header["kid"] = kid
+		text, err := token.SignedString(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
 	parts := strings.Split(good.Status.Token, ".")
 	later := jwt.MapClaims{}
 	for name, v := range claims {
@@ -293,6 +327,8 @@ func TestForgedTokens(t *testing.T) {
 		"no signature":            forged(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, keep),
 		"the public key as text":  forged(jwt.SigningMethodHS256, []byte("key"), keep),
 		"expired, of another key": forged(jwt.SigningMethodES256, other, func(c jwt.MapClaims) { c["exp"] = 1 }),
+		"another key's name":      named("other"),
+		"a key that is a path":    named("../../../dev/null"),
 		"another subject":         body + "." + parts[2],
 		"cut short":               parts[0] + "." + parts[1] + "." + parts[2][:10],
 		"no token":                "x.y.z",
@@ -317,8 +353,13 @@ func liar(t *testing.T, f func(w http.ResponseWriter, uid string)) admissionregi
 	s.Config.ErrorLog = nil
 	t.Cleanup(s.Close)
 	return admissionregistrationv1.WebhookClientConfig{
-		URL: ptr.To(s.URL + "/"), CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}),
+		URL: ptr.To(s.URL + "/"), CABundle: certificateOf(s),
 	}
+}
+
+// certificateOf is what vouches for a server, PEM.
+func certificateOf(s *httptest.Server) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 }
 
 func review(uid, rest string) string {
@@ -355,6 +396,10 @@ func TestWebhooksThatLie(t *testing.T) {
 				}
 			}
 		}, 500, "the answer is longer than 8388608 bytes"},
+		{"redirects for ever", func(w http.ResponseWriter, _ string) {
+			w.Header().Set("Location", "/again")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}, 500, "stopped after 10 redirects"},
 		{"fails", func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusTeapot) }, 500, "failed calling webhook"},
 		{"answers another request", say(func(string) string { return review("other", "") }), 500, `expected response.uid=`},
 		{"answers with another kind", say(func(uid string) string {

@@ -227,10 +227,12 @@ func unpack(f *os.File, dir string) (SnapshotInfo, error) {
 	bad := func(format string, args ...any) (SnapshotInfo, error) {
 		return info, fmt.Errorf("snapshot %s %w", f.Name(), fmt.Errorf(format, args...))
 	}
-	z, err := gzip.NewReader(bufio.NewReader(f))
+	file := bufio.NewReader(f)
+	z, err := gzip.NewReader(file)
 	if err != nil {
 		return bad(notOurs)
 	}
+	z.Multistream(false)
 	sums, listed := map[string]string{}, map[string]string(nil)
 	archive := tar.NewReader(z)
 	for first := true; ; first = false {
@@ -267,7 +269,13 @@ func unpack(f *os.File, dir string) (SnapshotInfo, error) {
 		sums[h.Name] = hex.EncodeToString(sum.Sum(nil))
 	}
 	// What follows the archive is its checksum, and nothing else.
-	switch _, err := io.Copy(io.Discard, z); {
+	_, err = io.Copy(io.Discard, z)
+	if err == nil {
+		if _, more := file.ReadByte(); more == nil {
+			err = errors.New("something follows it")
+		}
+	}
+	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return bad("is truncated: %s", broken)
 	case err != nil:

@@ -271,15 +271,24 @@ type eventSink struct {
 }
 
 func (s *eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
-	return s.client.Events(e.Namespace).CreateWithEventNamespaceWithContext(s.ctx, e)
+	return s.sent(s.client.Events(e.Namespace).CreateWithEventNamespaceWithContext(s.ctx, e))
 }
 
 func (s *eventSink) Update(e *corev1.Event) (*corev1.Event, error) {
-	return s.client.Events(e.Namespace).UpdateWithEventNamespaceWithContext(s.ctx, e)
+	return s.sent(s.client.Events(e.Namespace).UpdateWithEventNamespaceWithContext(s.ctx, e))
 }
 
 func (s *eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
-	return s.client.Events(e.Namespace).PatchWithEventNamespaceWithContext(s.ctx, e, data)
+	return s.sent(s.client.Events(e.Namespace).PatchWithEventNamespaceWithContext(s.ctx, e, data))
+}
+
+// sent drops the events that are left when the agent ends: the recorder would
+// report each as an error of its own.
+func (s *eventSink) sent(e *corev1.Event, err error) (*corev1.Event, error) {
+	if s.ctx.Err() != nil {
+		return e, nil
+	}
+	return e, err
 }
 
 // execer runs the commands of probes and hooks.

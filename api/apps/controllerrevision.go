@@ -1,6 +1,9 @@
 package apps
 
 import (
+	"encoding/json"
+	"fmt"
+
 	appsv1 "k8s.io/api/apps/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +20,7 @@ var ControllerRevision = api.Of[appsv1.ControllerRevision]{
 	Group: appsv1.GroupName, Version: "v1", Kind: "ControllerRevision", Resource: "controllerrevisions",
 
 	Validate:       validateControllerRevision,
+	ValidateCreate: checkRevisionData,
 	ValidateUpdate: validateControllerRevisionUpdate,
 
 	Columns: []api.Column[appsv1.ControllerRevision]{
@@ -45,10 +49,21 @@ func controllerOf(r *appsv1.ControllerRevision) any {
 
 func validateControllerRevision(r *appsv1.ControllerRevision) field.ErrorList {
 	var e validate.Errors
-	if r.Data.Raw == nil && r.Data.Object == nil {
-		e.Required(field.NewPath("data"), "data is mandatory")
-	}
 	e.Nonnegative(field.NewPath("revision"), r.Revision)
+	return e.List()
+}
+
+func checkRevisionData(r *appsv1.ControllerRevision) field.ErrorList {
+	var e validate.Errors
+	var v any
+	fld := field.NewPath("data")
+	if err := json.Unmarshal(r.Data.Raw, &v); r.Data.Raw != nil && err != nil {
+		e.Invalid(fld, "<value omitted>", fmt.Sprintf("error parsing data: %v", err))
+	} else if _, isObject := v.(map[string]any); v == nil {
+		e.Required(fld, "data is mandatory")
+	} else if !isObject {
+		e.Required(fld, "data must be a valid JSON object")
+	}
 	return e.List()
 }
 

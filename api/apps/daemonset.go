@@ -35,7 +35,7 @@ var DaemonSet = api.Of[appsv1.DaemonSet]{
 	ValidateUpdate: validateDaemonSetUpdate,
 	Warnings:       warnDaemonSet,
 
-	Status: &api.Status[appsv1.DaemonSet]{Validate: validateDaemonSetStatus},
+	Status: &api.Status[appsv1.DaemonSet]{PrepareUpdate: keepTemplateGeneration, Validate: validateDaemonSetStatus},
 
 	Columns: slices.Concat(
 		[]api.Column[appsv1.DaemonSet]{
@@ -64,6 +64,9 @@ func daemonSetCount(name, in string, value func(*appsv1.DaemonSetStatus) int32) 
 }
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {
+	if _, there := d.Annotations[appsv1.DeprecatedTemplateGeneration]; !there {
+		setTemplateGeneration(d, 0)
+	}
 	core.DefaultPodTemplate(&d.Spec.Template)
 	strategy := &d.Spec.UpdateStrategy
 	if strategy.Type == "" {
@@ -97,6 +100,11 @@ func setTemplateGeneration(d *appsv1.DaemonSet, n int64) {
 func templateGeneration(d *appsv1.DaemonSet) int64 {
 	n, _ := strconv.ParseInt(d.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
 	return n
+}
+
+// keepTemplateGeneration sets it to what it was, whatever the client sent.
+func keepTemplateGeneration(d, old *appsv1.DaemonSet) {
+	setTemplateGeneration(d, templateGeneration(old))
 }
 
 func prepareDaemonSet(d *appsv1.DaemonSet) {

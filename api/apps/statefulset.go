@@ -7,7 +7,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -191,20 +190,20 @@ func checkRetention(e *validate.Errors, p appsv1.PersistentVolumeClaimRetentionP
 }
 
 func validateStatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
-	kept := s.Spec.DeepCopy()
-	kept.Replicas = old.Spec.Replicas
-	kept.Ordinals = old.Spec.Ordinals
-	kept.Template = old.Spec.Template
-	kept.UpdateStrategy = old.Spec.UpdateStrategy
-	kept.RevisionHistoryLimit = old.Spec.RevisionHistoryLimit
-	kept.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
-	kept.MinReadySeconds = old.Spec.MinReadySeconds
-	if apiequality.Semantic.DeepEqual(kept, &old.Spec) {
-		return nil
+	var e validate.Errors
+	fld := field.NewPath("spec")
+	for _, f := range []struct {
+		name     string
+		now, was any
+	}{
+		{"selector", s.Spec.Selector, old.Spec.Selector},
+		{"volumeClaimTemplates", s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates},
+		{"serviceName", s.Spec.ServiceName, old.Spec.ServiceName},
+		{"podManagementPolicy", s.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy},
+	} {
+		e.Add(apivalidation.ValidateImmutableField(f.now, f.was, fld.Child(f.name)))
 	}
-	return field.ErrorList{field.Forbidden(field.NewPath("spec"), "updates to statefulset spec for fields other than "+
-		"'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', "+
-		"'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")}
+	return e.List()
 }
 
 func validateStatefulSetStatus(set, old *appsv1.StatefulSet) field.ErrorList {

@@ -153,7 +153,7 @@ func TestJobStatus(t *testing.T) {
 	}{
 		{"pods start", batchv1.JobStatus{}, running, nil},
 		{"a running job keeps its start", running, func() batchv1.JobStatus { s := running; s.StartTime = at(11); return s }(), []string{
-			"status.startTime: Required value: startTime cannot be removed for unsuspended job",
+			"field is immutable for unsuspended job once set",
 		}},
 		{"a resumed job starts anew", batchv1.JobStatus{StartTime: at(10), Conditions: is(batchv1.JobSuspended)}, batchv1.JobStatus{StartTime: at(11), Active: 2}, nil},
 		{"a job completes", running, func() batchv1.JobStatus { s := done; s.Failed = 1; return s }(), nil},

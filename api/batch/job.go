@@ -36,11 +36,14 @@ var Job = api.Of[batchv1.Job]{
 	Categories:      []string{"all"},
 	Generation:      true,
 	OrphanByDefault: true,
+	OrphanWarning: "child pods are preserved by default when jobs are deleted; " +
+		"set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
 
 	Default:        defaultJob,
 	PrepareCreate:  prepareJob,
 	PrepareUpdate:  func(j, _ *batchv1.Job) { dropDisabledFields(&j.Spec) },
 	Validate:       validateJob,
+	ValidateCreate: checkGeneratedSelector,
 	ValidateUpdate: validateJobUpdate,
 	Warnings:       warnJob,
 

@@ -2,6 +2,7 @@ package batch
 
 import (
 	batchv1 "k8s.io/api/batch/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -159,12 +160,12 @@ func checkStatusChange(e *validate.Errors, j, old *batchv1.Job) {
 		e.Invalid(status.Child("succeeded"), j.Status.Succeeded, "cannot decrease the succeeded counter")
 	}
 	if was, is := old.Status.CompletionTime, j.Status.CompletionTime; was != nil && is != nil && !was.Equal(is) {
-		e.Invalid(status.Child("completionTime"), is, "completionTime cannot be mutated")
+		e.Invalid(status.Child("completionTime"), is, apivalidation.FieldImmutableErrorMsg)
 	}
 	// Time runs anew for a Job that is resumed.
 	resumed := hasCondition(old, batchv1.JobSuspended) && !hasCondition(j, batchv1.JobSuspended)
 	if was := old.Status.StartTime; was != nil && !was.Equal(j.Status.StartTime) && !ptr.Deref(j.Spec.Suspend, false) && !resumed {
-		e.Required(status.Child("startTime"), "startTime cannot be removed for unsuspended job")
+		e.Invalid(status.Child("startTime"), j.Status.StartTime, "field is immutable for unsuspended job once set")
 	}
 	before, now := hasCondition(old, batchv1.JobSuccessCriteriaMet), hasCondition(j, batchv1.JobSuccessCriteriaMet)
 	if before && !now {

@@ -32,7 +32,6 @@ const (
 func validateJob(j *batchv1.Job) field.ErrorList {
 	var e validate.Errors
 	fld := field.NewPath("spec")
-	checkGeneratedSelector(&e, j)
 	checkJobSpec(&e, &j.Spec, fld)
 	if j.Spec.Selector == nil {
 		e.Required(fld.Child("selector"), "")
@@ -57,9 +56,10 @@ func isIndexed(spec *batchv1.JobSpec) bool {
 
 // checkGeneratedSelector checks that the client set none of the labels that
 // the server does, or set them as the server would.
-func checkGeneratedSelector(e *validate.Errors, j *batchv1.Job) {
+func checkGeneratedSelector(j *batchv1.Job) field.ErrorList {
+	var e validate.Errors
 	if ptr.Deref(j.Spec.ManualSelector, false) || j.Spec.Selector == nil {
-		return
+		return nil
 	}
 	e.Text(field.NewPath("metadata", "uid"), string(j.UID))
 	expected := labels.Set{}
@@ -80,6 +80,7 @@ func checkGeneratedSelector(e *validate.Errors, j *batchv1.Job) {
 	if selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !selector.Matches(expected) {
 		e.Invalid(field.NewPath("spec", "selector"), j.Spec.Selector, "`selector` not auto-generated")
 	}
+	return e.List()
 }
 
 // checkJobSpec checks what the specs of jobs and of their templates share.

@@ -24,6 +24,9 @@ const (
 // Event is what happened to an object. The events of events.k8s.io are these.
 var Event = api.Of[corev1.Event]{
 	Group: corev1.GroupName, Version: "v1", Kind: "Event", Resource: "events",
+	NameValidation: validate.PathSegment,
+	Uncollected:    true,
+	FreeFinalizers: true,
 	ShortNames:     []string{"ev"},
 	CreateOnUpdate: true,
 

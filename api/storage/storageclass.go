@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -116,7 +115,8 @@ func checkProvisioner(e *validate.Errors, name string, fld *field.Path) {
 		e.Required(fld, name)
 		return
 	}
-	e.Messages(fld, name, validation.IsQualifiedName(strings.ToLower(name)))
+	lower := strings.ToLower(name)
+	e.Messages(fld, lower, validation.IsQualifiedName(lower))
 }
 
 func checkParameters(e *validate.Errors, parameters map[string]string, fld *field.Path) {

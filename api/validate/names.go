@@ -54,9 +54,10 @@ const maxDriverName = 63
 func (e *Errors) DriverName(p *field.Path, name string) {
 	if name == "" {
 		e.Required(p, "")
+		return
 	}
 	if len(name) > maxDriverName {
 		e.TooLong(p, maxDriverName)
 	}
-	e.DNSSubdomain(p, strings.ToLower(name))
+	e.Messages(p, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))
 }

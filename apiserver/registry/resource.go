@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -14,6 +15,7 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/skiffcluster/skiff/api"
@@ -153,10 +155,25 @@ type main struct {
 
 // Delete implements rest.GracefulDeleter.
 func (m *main) Delete(ctx context.Context, name string, v rest.ValidateObjectFunc, o *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	m.warnOfOrphans(ctx, o)
 	if m.delete != nil {
 		return m.delete(ctx, name, v, o)
 	}
 	return m.Store.Delete(ctx, name, v, o)
+}
+
+// DeleteCollection implements rest.CollectionDeleter.
+func (m *main) DeleteCollection(ctx context.Context, v rest.ValidateObjectFunc, o *metav1.DeleteOptions, list *metainternalversion.ListOptions) (runtime.Object, error) {
+	m.warnOfOrphans(ctx, o)
+	return m.Store.DeleteCollection(ctx, v, o, list)
+}
+
+// warnOfOrphans tells a client that did not say what becomes of dependents.
+func (m *main) warnOfOrphans(ctx context.Context, o *metav1.DeleteOptions) {
+	// Old clients say it by OrphanDependents.
+	if said := o.PropagationPolicy != nil || o.OrphanDependents != nil; !said && m.kind.OrphanWarning != "" { //nolint:staticcheck // deprecated, and still sent
+		warning.AddWarning(ctx, "", m.kind.OrphanWarning)
+	}
 }
 
 func (m *main) ShortNames() []string    { return m.kind.ShortNames }

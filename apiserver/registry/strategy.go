@@ -127,7 +127,10 @@ func (s strategy) forVersion(set *fieldpath.Set) map[fieldpath.APIVersion]*field
 // DefaultGarbageCollectionPolicy is what a deletion that names no propagation
 // policy does to dependents.
 func (s strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
-	if s.kind.OrphanByDefault {
+	switch {
+	case s.kind.Uncollected:
+		return rest.Unsupported
+	case s.kind.OrphanByDefault:
 		return rest.OrphanDependents
 	}
 	return rest.DeleteDependents

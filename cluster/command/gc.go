@@ -34,7 +34,10 @@ func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	afterGC(time.Now())
+	// Whoever was busy collects once when no work came for a while, and gives
+	// the memory back.
+	calm := time.AfterFunc(idleAfter, debug.FreeOSMemory)
+	afterGC(time.Now(), calm)
 	time.AfterFunc(settled, settle)
 }
 
@@ -47,12 +50,16 @@ func settle() {
 }
 
 // afterGC sets what the next collection waits for, and comes again after it.
-func afterGC(last time.Time) {
+func afterGC(last time.Time, calm *time.Timer) {
 	now := time.Now()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	debug.SetGCPercent(gcPercent(live[0].Value.Uint64(), busyAllowance(machineMemory()), now.Sub(last)))
-	runtime.AddCleanup(new([16]byte), afterGC, now)
+	since := now.Sub(last)
+	debug.SetGCPercent(gcPercent(live[0].Value.Uint64(), busyAllowance(machineMemory()), since))
+	if since < idleAfter {
+		calm.Reset(idleAfter)
+	}
+	runtime.AddCleanup(new([16]byte), func(last time.Time) { afterGC(last, calm) }, now)
 }
 
 // busyAllowance is for a machine of so much memory, in bytes.
@@ -67,6 +74,6 @@ func gcPercent(live, busy uint64, since time.Duration) int {
 	if since > idleAfter {
 		return int(max(10, min(100, 100*idleAllowance/live))) //nolint:gosec // at most 100
 	}
-	const most = 1000                                       // a heap that has not been measured yet
+	const most = 1000                              // a heap that has not been measured yet
 	return int(min(most, max(100, 100*busy/live))) //nolint:gosec // at most 1000
 }

@@ -24,7 +24,7 @@ func (s *Steps) resizePod(ctx context.Context, pod *corev1.Pod) error {
 		}
 		has = *plan.Grow
 	}
-	if plan.Lowers(has) {
+	if plan.Lowers(has) && s.cfg.Objects != nil { // pods in memory use none
 		usage, err := s.memoryUsage(ctx, containers)
 		if err != nil {
 			return err

@@ -74,8 +74,18 @@ func (f *Firewall) Chains() []*nft.Chain {
 		refuse.Rules = append(refuse.Rules,
 			nft.Rule(match, nft.ProtoDport(nft.Reg0), nft.In(f.noEndpointNodePorts, nft.Reg0, false), Refuse()))
 	}
+	// What a server sends out of its connection's window is not translated: a
+	// client that saw it would answer with a reset, which ends the connection.
+	invalid := &nft.Chain{Name: "invalid-forward", Hook: &nft.Hook{Type: "filter", Num: unix.NF_INET_FORWARD}}
+	for _, match := range f.FromPods() {
+		invalid.Rules = append(invalid.Rules, nft.Rule(match, nft.CtInvalid(), nft.DropPacket()))
+	}
+	if len(invalid.Rules) == 0 {
+		invalid.Rules = append(invalid.Rules, nft.Rule(nft.CtInvalid(), nft.DropPacket()))
+	}
 	return []*nft.Chain{
 		{Name: refused, Rules: fam.Refuse()},
+		invalid,
 		refuse,
 		{
 			Name: "filter-prerouting",

@@ -162,10 +162,15 @@ func (f Family) inPrefix(load expr.Any, p netip.Prefix, not bool) []expr.Any {
 }
 
 // CtNew goes on if the packet starts a connection.
-func CtNew() []expr.Any {
+func CtNew() []expr.Any { return ctState(expr.CtStateBitNEW) }
+
+// CtInvalid goes on if the packet fits no connection, or not into its own.
+func CtInvalid() []expr.Any { return ctState(expr.CtStateBitINVALID) }
+
+func ctState(bit uint32) []expr.Any {
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: Reg0},
-		&expr.Bitwise{SourceRegister: Reg0, DestRegister: Reg0, Len: 4, Mask: Uint32(expr.CtStateBitNEW), Xor: Uint32(0)},
+		&expr.Bitwise{SourceRegister: Reg0, DestRegister: Reg0, Len: 4, Mask: Uint32(bit), Xor: Uint32(0)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: Reg0, Data: Uint32(0)},
 	}
 }

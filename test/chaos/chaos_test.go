@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ var (
 // master lasts until another one's controllers have acted. Later ones last for
 // up to three times as long, so that nodes are missed or not.
 const lasts = 3 * time.Second
+
+// noted is from when on it is told why a client had no answer.
+const noted = 2 * time.Second
 
 func TestChaos(t *testing.T) {
 	c := start(t, "--node-monitor-period", "500ms", "--node-monitor-grace-period", "4s", "--node-lease-renew-interval", "1s")
@@ -73,6 +77,9 @@ func TestChaos(t *testing.T) {
 		c.well(t, watcher, f, h)
 		out := l.longest(begin, time.Now())
 		worst = max(worst, out.took())
+		if out.took() > noted {
+			t.Logf("the client that waited the longest had\n\t%s", strings.Join(out.course, "\n\t"))
+		}
 		its, others := f.fates(begin, h.worker)
 		slowest, refused := f.slowest(h.worker)
 		t.Logf("%s: no answer for %d ms at most, controllers acted after %d ms, all well after %d ms; "+

@@ -74,8 +74,11 @@ type load struct {
 	failed   int
 }
 
-// outage is a time in which a client had no answer.
-type outage struct{ from, to time.Time }
+// outage is a time in which a client had no answer, and what it had instead.
+type outage struct {
+	from, to time.Time
+	course   []string
+}
 
 func (o outage) took() time.Duration { return o.to.Sub(o.from) }
 
@@ -105,13 +108,13 @@ func (l *load) start(ctx context.Context, t *testing.T, c *skiffCluster, k kuber
 
 func (l *load) client(ctx context.Context, k kubernetes.Interface, id int, random *rand.Rand) {
 	maps := k.CoreV1().ConfigMaps("default")
-	var since time.Time // of the first failure after a success
+	var o outage // from the first failure after a success
 	for n := 0; ctx.Err() == nil; n++ {
 		a := access{key: name(random.IntN(keys)), write: random.IntN(2) == 0}
 		if a.write {
 			a.value = fmt.Sprintf("%d-%d", id, n)
 		}
-		o := porcupine.Operation{ClientId: id, Input: a, Output: "", Call: l.now()}
+		done := porcupine.Operation{ClientId: id, Input: a, Output: "", Call: l.now()}
 		begin := time.Now()
 		once, cancel := context.WithTimeout(ctx, opTimeout)
 		var err error
@@ -121,26 +124,29 @@ func (l *load) client(ctx context.Context, k kubernetes.Interface, id int, rando
 		} else {
 			var m *corev1.ConfigMap
 			if m, err = maps.Get(once, a.key, metav1.GetOptions{}); err == nil {
-				o.Output = m.Data["value"]
+				done.Output = m.Data["value"]
 			}
 		}
 		cancel()
-		o.Return = l.now()
+		done.Return = l.now()
 		if err != nil {
-			if since.IsZero() {
-				since = begin
+			if o.from.IsZero() {
+				o.from = begin
 			}
-			o.Return = math.MaxInt64 // it may still be done
+			o.course = append(o.course, fmt.Sprintf("after %d ms: %v", time.Since(o.from).Milliseconds(), err))
+			done.Return = math.MaxInt64 // it may still be done
 		}
 		l.mu.Lock()
 		if err == nil || a.write {
-			l.history = append(l.history, o)
+			l.history = append(l.history, done)
 		}
 		switch {
 		case err != nil:
 			l.failed++
-		case !since.IsZero():
-			l.outages, since = append(l.outages, outage{since, time.Now()}), time.Time{}
+		case !o.from.IsZero():
+			o.to = time.Now()
+			o.course = append(o.course, fmt.Sprintf("an answer to what was asked after %d ms", begin.Sub(o.from).Milliseconds()))
+			l.outages, o = append(l.outages, o), outage{}
 			l.answered[id] = begin
 		default:
 			l.answered[id] = begin

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -92,6 +93,9 @@ func (r *report) print(w io.Writer) {
 		more := ""
 		if f.more > 0 {
 			more = fmt.Sprintf(" (and %d times more, of %d other objects)", f.more, len(f.others))
+			if len(f.others) > 0 {
+				more += fmt.Sprintf(" %q", slices.Sorted(maps.Keys(f.others)))
+			}
 		}
 		fmt.Fprintf(w, "  %s%s\n    %s\n", f.what, more, f.difference)
 	}
