@@ -86,7 +86,7 @@ func checkMutable(e *validate.Errors, m *admissionregistrationv1.MatchResources,
 	for _, rule := range m.ResourceRules {
 		for _, op := range rule.Operations {
 			validate.Enum(e, fld.Child("resourceRules", "operations"), op,
-				admissionregistrationv1.Create, admissionregistrationv1.Update, admissionregistrationv1.Connect)
+				admissionregistrationv1.OperationAll, admissionregistrationv1.Connect, admissionregistrationv1.Create, admissionregistrationv1.Update)
 		}
 	}
 }
@@ -158,12 +158,6 @@ func checkPolicyName(e *validate.Errors, name string, fld *field.Path) {
 		return
 	}
 	e.Name(fld, name, apivalidation.NameIsDNSSubdomain)
-}
-
-func defaultParamRef(r *admissionregistrationv1.ParamRef) {
-	if r != nil {
-		set(&r.ParameterNotFoundAction, admissionregistrationv1.DenyAction)
-	}
 }
 
 func checkParamRef(e *validate.Errors, r *admissionregistrationv1.ParamRef, fld *field.Path) {

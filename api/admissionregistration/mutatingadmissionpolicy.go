@@ -14,6 +14,8 @@ import (
 // MutatingAdmissionPolicy changes objects by CEL expressions.
 var MutatingAdmissionPolicy = api.Of[admissionregistrationv1.MutatingAdmissionPolicy]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "MutatingAdmissionPolicy", Resource: "mutatingadmissionpolicies",
+	Categories:            []string{"api-extensions"},
+	FreeFinalizers:        true,
 	NoUnconditionalUpdate: true,
 	ClusterScoped:         true,
 	Generation:            true,

@@ -12,12 +12,13 @@ import (
 // MutatingAdmissionPolicyBinding puts a policy in force for some objects.
 var MutatingAdmissionPolicyBinding = api.Of[admissionregistrationv1.MutatingAdmissionPolicyBinding]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "MutatingAdmissionPolicyBinding", Resource: "mutatingadmissionpolicybindings",
+	Categories:            []string{"api-extensions"},
+	FreeFinalizers:        true,
 	NoUnconditionalUpdate: true,
 	ClusterScoped:         true,
 	Generation:            true,
 
 	Default: func(b *admissionregistrationv1.MutatingAdmissionPolicyBinding) {
-		defaultParamRef(b.Spec.ParamRef)
 		defaultMatch(b.Spec.MatchResources)
 	},
 	Validate: func(b *admissionregistrationv1.MutatingAdmissionPolicyBinding) field.ErrorList {

@@ -11,6 +11,8 @@ import (
 // MutatingWebhookConfiguration names webhooks that change objects.
 var MutatingWebhookConfiguration = api.Of[admissionregistrationv1.MutatingWebhookConfiguration]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "MutatingWebhookConfiguration", Resource: "mutatingwebhookconfigurations",
+	Categories:            []string{"api-extensions"},
+	FreeFinalizers:        true,
 	NoUnconditionalUpdate: true,
 	ClusterScoped:         true,
 	Generation:            true,

@@ -25,6 +25,8 @@ const (
 // ValidatingAdmissionPolicy accepts or refuses objects by CEL expressions.
 var ValidatingAdmissionPolicy = api.Of[admissionregistrationv1.ValidatingAdmissionPolicy]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "ValidatingAdmissionPolicy", Resource: "validatingadmissionpolicies",
+	Categories:            []string{"api-extensions"},
+	FreeFinalizers:        true,
 	NoUnconditionalUpdate: true,
 	ClusterScoped:         true,
 	Generation:            true,

@@ -13,12 +13,13 @@ import (
 // ValidatingAdmissionPolicyBinding puts a policy in force for some objects.
 var ValidatingAdmissionPolicyBinding = api.Of[admissionregistrationv1.ValidatingAdmissionPolicyBinding]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "ValidatingAdmissionPolicyBinding", Resource: "validatingadmissionpolicybindings",
+	Categories:            []string{"api-extensions"},
+	FreeFinalizers:        true,
 	NoUnconditionalUpdate: true,
 	ClusterScoped:         true,
 	Generation:            true,
 
 	Default: func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) {
-		defaultParamRef(b.Spec.ParamRef)
 		defaultMatch(b.Spec.MatchResources)
 	},
 	Validate: func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) field.ErrorList {
@@ -54,6 +55,6 @@ func checkActions(e *validate.Errors, actions []admissionregistrationv1.Validati
 		e.Invalid(fld, actions, "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)")
 	}
 	if len(seen) == 0 {
-		e.Required(fld, "at least one validation action is required")
+		e.Required(fld, "")
 	}
 }

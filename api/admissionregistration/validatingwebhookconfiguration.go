@@ -11,6 +11,8 @@ import (
 // ValidatingWebhookConfiguration names webhooks that accept or refuse objects.
 var ValidatingWebhookConfiguration = api.Of[admissionregistrationv1.ValidatingWebhookConfiguration]{
 	Group: admissionregistrationv1.GroupName, Version: "v1", Kind: "ValidatingWebhookConfiguration", Resource: "validatingwebhookconfigurations",
+	Categories:            []string{"api-extensions"},
+	FreeFinalizers:        true,
 	NoUnconditionalUpdate: true,
 	ClusterScoped:         true,
 	Generation:            true,

@@ -28,6 +28,7 @@ func Kinds() []*api.Kind { return []*api.Kind{APIService.Erase()} }
 // a service in the cluster.
 var APIService = api.Of[apiregistrationv1.APIService]{
 	Group: apiregistrationv1.GroupName, Version: "v1", Kind: "APIService", Resource: "apiservices",
+	FreeFinalizers:        true,
 	Categories:            []string{"api-extensions"},
 	ClusterScoped:         true,
 	NoUnconditionalUpdate: true,
@@ -45,7 +46,7 @@ var APIService = api.Of[apiregistrationv1.APIService]{
 	},
 	NameValidation: validate.PathSegment,
 	Validate:       validateAPIService,
-	Status:         &api.Status[apiregistrationv1.APIService]{Keep: []string{"labels", "ownerReferences"}, Validate: validateStatus},
+	Status:         &api.Status[apiregistrationv1.APIService]{Keep: []string{"labels", "annotations", "finalizers", "ownerReferences"}, Validate: validateStatus},
 
 	Columns: []api.Column[apiregistrationv1.APIService]{
 		print.Name[apiregistrationv1.APIService](),

@@ -13,6 +13,7 @@ import (
 // Lease says who holds something, and until when.
 var Lease = api.Of[coordinationv1.Lease]{
 	Group: coordinationv1.GroupName, Version: "v1", Kind: "Lease", Resource: "leases",
+	FreeFinalizers:        true,
 	CreateOnUpdate:        true,
 	NoUnconditionalUpdate: true,
 

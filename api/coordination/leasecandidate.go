@@ -18,6 +18,7 @@ import (
 // which the holder is chosen.
 var LeaseCandidate = api.Of[coordinationv1beta1.LeaseCandidate]{
 	Group: coordinationv1beta1.GroupName, Version: "v1beta1", Kind: "LeaseCandidate", Resource: "leasecandidates",
+	FreeFinalizers:        true,
 	CreateOnUpdate:        true,
 	NoUnconditionalUpdate: true,
 

@@ -28,7 +28,7 @@ var Service = api.Of[corev1.Service]{
 	Categories:     []string{"all"},
 	CreateOnUpdate: true,
 
-	NameValidation: apivalidation.NameIsDNS1035Label,
+	NameValidation: apivalidation.NameIsDNSLabel,
 	Default:        defaultService,
 	PrepareCreate:  normalizeClusterIPs,
 	PrepareUpdate:  prepareServiceUpdate,

@@ -46,7 +46,9 @@ var EndpointSlice = api.Of[discoveryv1.EndpointSlice]{
 	Default:  defaultEndpointSlice,
 	Validate: validateEndpointSlice,
 	ValidateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-		return apivalidation.ValidateImmutableField(s.AddressType, old.AddressType, field.NewPath("addressType"))
+		var e validate.Errors
+		e.Unchanged(field.NewPath("addressType"), s.AddressType, old.AddressType)
+		return e.List()
 	},
 	Warnings: warnEndpointSlice,
 
@@ -131,7 +133,7 @@ func checkEndpoint(e *validate.Errors, endpoint *discoveryv1.Endpoint, typ disco
 	p := fld.Child("addresses")
 	switch n := len(endpoint.Addresses); {
 	case n == 0:
-		e.Required(p, "must contain at least 1 address")
+		e.Required(p, "")
 	case n > maxAddresses:
 		e.TooMany(p, n, maxAddresses)
 	}

@@ -105,7 +105,7 @@ func validateLevel(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList 
 	var e validate.Errors
 	spec, fld := &p.Spec, field.NewPath("spec")
 	if (p.Name == flowcontrolv1.PriorityLevelConfigurationNameExempt) != (spec.Type == flowcontrolv1.PriorityLevelEnablementExempt) {
-		e.Invalid(fld.Child("type"), spec.Type, "type must be 'Exempt' if and only if name is 'exempt'")
+		e.Invalid(fld.Child("type"), spec.Type, "must be 'Exempt' if and only if `name` is 'exempt'")
 	}
 	switch spec.Type {
 	case flowcontrolv1.PriorityLevelEnablementExempt:
@@ -121,12 +121,12 @@ func validateLevel(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList 
 			e.Forbidden(fld.Child("exempt"), "must be nil if the type is Limited")
 		}
 		if spec.Limited == nil {
-			e.Required(fld.Child("limited"), "must not be empty when type is Limited")
+			e.Required(fld.Child("limited"), "")
 		} else {
 			validateLimited(&e, fld.Child("limited"), spec.Limited)
 		}
 	default:
-		validate.Enum(&e, fld.Child("type"), spec.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
+		validate.RequiredEnum(&e, fld.Child("type"), spec.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
 	}
 	e.Add(validateLevelStatus(p))
 	return e.List()
@@ -147,7 +147,7 @@ func validateLimited(e *validate.Errors, fld *field.Path, l *flowcontrolv1.Limit
 			validateQueuing(e, queuing, q)
 		}
 	default:
-		validate.Enum(e, response.Child("type"), l.LimitResponse.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
+		validate.RequiredEnum(e, response.Child("type"), l.LimitResponse.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
 	}
 	percent(e, fld.Child("lendablePercent"), l.LendablePercent)
 	if b := l.BorrowingLimitPercent; b != nil && *b < 0 {

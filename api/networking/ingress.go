@@ -236,7 +236,7 @@ func checkServiceBackend(e *validate.Errors, s *networkingv1.IngressServiceBacke
 	if s.Name == "" {
 		e.Required(p.Child("name"), "")
 	} else {
-		e.Name(p.Child("name"), s.Name, apivalidation.NameIsDNS1035Label)
+		e.Name(p.Child("name"), s.Name, apivalidation.NameIsDNSLabel)
 	}
 	switch byName, byNumber := s.Port.Name != "", s.Port.Number != 0; {
 	case byName && byNumber:

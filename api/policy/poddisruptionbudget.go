@@ -14,6 +14,7 @@ import (
 // PodDisruptionBudget says how many of some pods must stay.
 var PodDisruptionBudget = api.Of[policyv1.PodDisruptionBudget]{
 	Group: policyv1.GroupName, Version: "v1", Kind: "PodDisruptionBudget", Resource: "poddisruptionbudgets",
+	FreeFinalizers:        true,
 	NameValidation:        validate.PathSegment,
 	ShortNames:            []string{"pdb"},
 	Generation:            true,

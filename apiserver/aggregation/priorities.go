@@ -34,7 +34,7 @@ var groupPriorities = map[string]int32{
 	"discovery.k8s.io":             16200,
 	"flowcontrol.apiserver.k8s.io": 16100,
 	"internal.apiserver.k8s.io":    16000,
-	"resource.k8s.io":              15900,
+	"resource.k8s.io":              16200,
 	"storagemigration.k8s.io":      15800,
 	"lifecycle.k8s.io":             15700,
 }
@@ -50,7 +50,8 @@ var versionPriorities = map[schema.GroupVersion]int32{
 	{Group: "coordination.k8s.io", Version: "v1alpha2"}:          12,
 	{Group: "flowcontrol.apiserver.k8s.io", Version: "v1"}:       21,
 	{Group: "internal.apiserver.k8s.io", Version: "v1alpha1"}:    9,
-	{Group: "resource.k8s.io", Version: "v1beta2"}:               12,
+	{Group: "resource.k8s.io", Version: "v1"}:                    21,
+	{Group: "resource.k8s.io", Version: "v1beta2"}:               15,
 }
 
 // PriorityOf is of a built-in group and version; ok is false for others.

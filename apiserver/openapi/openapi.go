@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,13 @@ func (s *Spec) build3() *common.OpenAPIV3Config {
 	return &c
 }
 
+// How clients of every document prove who they are.
+const (
+	bearer            = "BearerToken"
+	bearerDescription = "Bearer Token authentication"
+	unauthorized      = "Unauthorized"
+)
+
 // New gives the Spec of a scheme's kinds; version is the cluster's, "v1.37.2".
 func New(version string, schemes ...*runtime.Scheme) *Spec {
 	s := &Spec{version: version}
@@ -60,12 +68,21 @@ func New(version string, schemes ...*runtime.Scheme) *Spec {
 		c := genericapiserver.DefaultOpenAPIConfig(definitions, apiopenapi.NewDefinitionNamer())
 		c.GetDefinitionName = name()
 		c.Info.Title, c.Info.Version = "Kubernetes", version
+		c.SecurityDefinitions = &spec.SecurityDefinitions{bearer: {SecuritySchemeProps: spec.SecuritySchemeProps{
+			Type: "apiKey", Name: "authorization", In: "header", Description: bearerDescription,
+		}}}
+		c.DefaultSecurity = []map[string][]string{{bearer: {}}}
+		c.CommonResponses = map[int]spec.Response{http.StatusUnauthorized: {ResponseProps: spec.ResponseProps{Description: unauthorized}}}
 		return c
 	}
 	s.v3 = forAWhile(func() *common.OpenAPIV3Config {
 		c := genericapiserver.DefaultOpenAPIV3Config(definitions, apiopenapi.NewDefinitionNamer())
 		c.GetDefinitionName = name()
 		c.Info.Title, c.Info.Version = "Kubernetes", version
+		c.SecuritySchemes = spec3.SecuritySchemes{bearer: {SecuritySchemeProps: spec3.SecuritySchemeProps{
+			Type: "apiKey", Name: "authorization", In: "header", Description: bearerDescription,
+		}}}
+		c.CommonResponses = map[int]*spec3.Response{http.StatusUnauthorized: {ResponseProps: spec3.ResponseProps{Description: unauthorized}}}
 		c.Definitions = definitions(func(n string) spec.Ref {
 			defined, _ := c.GetDefinitionName(n)
 			return spec.MustCreateRef("#/components/schemas/" + common.EscapeJsonPointer(defined))

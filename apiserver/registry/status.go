@@ -48,6 +48,8 @@ func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set
 // keep sets a field of metadata to what it was.
 var keep = map[string]func(m, before metav1.Object){
 	"labels":            func(m, before metav1.Object) { m.SetLabels(before.GetLabels()) },
+	"annotations":       func(m, before metav1.Object) { m.SetAnnotations(before.GetAnnotations()) },
+	"finalizers":        func(m, before metav1.Object) { m.SetFinalizers(before.GetFinalizers()) },
 	"ownerReferences":   func(m, before metav1.Object) { m.SetOwnerReferences(before.GetOwnerReferences()) },
 	"deletionTimestamp": func(m, _ metav1.Object) { m.SetDeletionTimestamp(nil) },
 }

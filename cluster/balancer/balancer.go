@@ -89,7 +89,7 @@ func hostPort(s string) (string, error) {
 
 // RESTConfig is for clients that go by it, with a bearer token unless empty.
 func (b *Balancer) RESTConfig(bearer string) *restclient.Config {
-	return &restclient.Config{Host: "https://" + serverName, Transport: b.transport, BearerToken: bearer, QPS: -1}
+	return &restclient.Config{Host: "https://" + serverName, Transport: again{b.transport}, BearerToken: bearer, QPS: -1}
 }
 
 // attempt is how a connection to a server went.

@@ -260,6 +260,7 @@ func TestOfPod(t *testing.T) {
 		want string
 	}{
 		{"the sum of what containers were allocated, without overhead", had, "requests cpu=200m memory=64Mi limits cpu=400m memory=256Mi"},
+		{"nothing, if it asks for nothing", pod(container("a", "", "")), "requests limits"},
 		{"what its cgroup still has, if other things were allocated", get, "requests cpu=200m memory=64Mi limits cpu=400m memory=256Mi"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

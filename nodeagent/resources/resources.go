@@ -52,6 +52,9 @@ func Container(pod *corev1.Pod, c *corev1.Container) runtime.Resources {
 // Pod gives what a pod's cgroup gets. It is limited where all containers are, or
 // where the pod as a whole is.
 func Pod(pod *corev1.Pod) runtime.Resources {
+	if !asks(pod) {
+		return runtime.Resources{CPUShares: minShares}
+	}
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
 	limits := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
 	out := runtime.Resources{
@@ -73,6 +76,22 @@ func Pod(pod *corev1.Pod) runtime.Resources {
 		out.MemoryLimit = limits.Memory().Value()
 	}
 	return out
+}
+
+// asks says whether a pod requests or limits anything: most sums can be spared
+// for those that do not.
+func asks(pod *corev1.Pod) bool {
+	if pod.Spec.Resources != nil || len(pod.Spec.Overhead) > 0 {
+		return true
+	}
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if r := &list[i].Resources; len(r.Requests)+len(r.Limits) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func allContainers(pod *corev1.Pod) []*corev1.Container {

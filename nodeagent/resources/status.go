@@ -23,12 +23,18 @@ func OfContainer(pod *corev1.Pod, allocated *corev1.Container, has runtime.Resou
 // Allocated gives the requests that a pod was allocated as a whole. Overhead is
 // no part of them: the scheduler adds it.
 func Allocated(pod *corev1.Pod) corev1.ResourceList {
+	if !asks(pod) {
+		return nil
+	}
 	return resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{ExcludeOverhead: true})
 }
 
 // OfPod gives the resources that a pod has as a whole: those that were
 // allocated, with CPU and memory as its cgroup has them.
 func OfPod(pod *corev1.Pod, has runtime.Resources) *corev1.ResourceRequirements {
+	if !asks(pod) {
+		return &corev1.ResourceRequirements{}
+	}
 	out := &corev1.ResourceRequirements{
 		Requests: Allocated(pod),
 		Limits:   resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{ExcludeOverhead: true}),

@@ -20,7 +20,7 @@ import (
 )
 
 // apiFigures are of the API server, by a client in the same process (without
-// a socket) and by one over TLS, on the same cores.
+// a socket) and of `skiff server` by a client over TLS, on the same cores.
 func apiFigures() []figure {
 	var out []figure
 	for _, client := range []string{"in-process", "TLS"} {
@@ -39,59 +39,72 @@ func apiFigures() []figure {
 		figure{"CRD created to first custom resource stored", "< 50 ms", crdLatency})
 }
 
-// onDisk is an API server that keeps its data on disk, with fsync, as a real
+// subject is an API server that keeps its data on disk, with fsync, as a real
 // one does.
-type onDisk struct {
-	*cluster.Cluster
-	dir string
+type subject struct {
+	rest *restclient.Config
+	cpu  func() time.Duration // what client and server have used
+	stop func()
 }
 
-func (s onDisk) Stop() {
-	s.Cluster.Stop()
-	_ = os.RemoveAll(s.dir)
-}
-
-func apiServer(ctx context.Context, client string) (onDisk, *restclient.Config, error) {
-	s := onDisk{}
-	var err error
-	if s.dir, err = os.MkdirTemp("", "skiff-bench-"); err != nil {
-		return s, nil, err
-	}
-	if s.Cluster, err = cluster.Start(ctx, cluster.Config{
-		DataDir: filepath.Join(s.dir, "data"), Listen: "127.0.0.1:0", Without: []cluster.Room{cluster.Controllers, cluster.Scheduler, cluster.Nodes},
-	}); err != nil {
-		return s, nil, errors.Join(err, os.RemoveAll(s.dir))
-	}
-	cfg := s.RESTConfig()
+// start gives the API server alone, in this process, or the whole of `skiff
+// server`, over TLS.
+func start(ctx context.Context, client string) (*subject, error) {
 	if client == "TLS" {
-		access, err := s.Access()
-		if err != nil {
-			s.Stop()
-			return s, nil, err
-		}
-		cfg = access.RESTConfig()
-		cfg.QPS = -1
-		cfg.ContentType, cfg.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
+		return startProcess()
 	}
-	return s, cfg, nil
+	dir, err := os.MkdirTemp("", "skiff-bench-")
+	if err != nil {
+		return nil, err
+	}
+	c, err := cluster.Start(ctx, cluster.Config{
+		DataDir: filepath.Join(dir, "data"), Without: []cluster.Room{cluster.Controllers, cluster.Scheduler, cluster.Nodes},
+	})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return &subject{c.RESTConfig(), ownCPU, func() {
+		c.Stop()
+		_ = os.RemoveAll(dir)
+	}}, nil
+}
+
+func startProcess() (*subject, error) {
+	s, err := startServer()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := s.restConfig()
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
+	cfg.ContentType, cfg.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
+	return &subject{cfg, func() time.Duration {
+		used, err := s.cpu()
+		if err != nil {
+			return 0 // it has ended, which the client sees
+		}
+		return ownCPU() + used
+	}, s.stop}, nil
 }
 
 func throughput(ctx context.Context, client, op string) (string, error) {
-	c, cfg, err := apiServer(ctx, client)
+	s, err := start(ctx, client)
 	if err != nil {
 		return "", err
 	}
-	defer c.Stop()
-	k, err := kubernetes.NewForConfig(cfg)
+	defer s.stop()
+	k, err := kubernetes.NewForConfig(s.rest)
 	if err != nil {
 		return "", err
 	}
-	rate, err := load.Throughput(ctx, k, op, cpuTime)
+	rate, err := load.Throughput(ctx, k, op, s.cpu)
 	return rate.String(), err
 }
 
-// cpuTime is what this process, client and server, has used.
-func cpuTime() time.Duration {
+// ownCPU is what this process has used.
+func ownCPU() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0
@@ -100,12 +113,12 @@ func cpuTime() time.Duration {
 }
 
 func listLatency(ctx context.Context) (string, error) {
-	c, cfg, err := apiServer(ctx, "TLS")
+	s, err := start(ctx, "TLS")
 	if err != nil {
 		return "", err
 	}
-	defer c.Stop()
-	k, err := kubernetes.NewForConfig(cfg)
+	defer s.stop()
+	k, err := kubernetes.NewForConfig(s.rest)
 	if err != nil {
 		return "", err
 	}
@@ -125,12 +138,12 @@ func listLatency(ctx context.Context) (string, error) {
 }
 
 func watchLatency(ctx context.Context) (string, error) {
-	c, cfg, err := apiServer(ctx, "TLS")
+	s, err := start(ctx, "TLS")
 	if err != nil {
 		return "", err
 	}
-	defer c.Stop()
-	k, err := kubernetes.NewForConfig(cfg)
+	defer s.stop()
+	k, err := kubernetes.NewForConfig(s.rest)
 	if err != nil {
 		return "", err
 	}

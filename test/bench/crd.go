@@ -9,14 +9,14 @@ import (
 
 // crdLatency is from the creation of a definition to the first object stored.
 func crdLatency(ctx context.Context) (string, error) {
-	c, cfg, err := apiServer(ctx, "in-process")
+	s, err := start(ctx, "in-process")
 	if err != nil {
 		return "", err
 	}
-	defer c.Stop()
+	defer s.stop()
 	i := 0
 	return repeat(9, func() (time.Duration, error) {
 		i++
-		return load.DefinitionLatency(ctx, cfg, i)
+		return load.DefinitionLatency(ctx, s.rest, i)
 	})
 }

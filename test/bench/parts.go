@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/skiffcluster/skiff/test/bench/load"
 )
@@ -96,12 +94,10 @@ func oneMore(ctx context.Context, n int, add func(context.Context, *restclient.C
 		return "", err
 	}
 	defer s.stop()
-	time.Sleep(time.Second) // the kubeconfig comes after the first answer
-	cfg, err := clientcmd.BuildConfigFromFlags("", filepath.Join(s.dir, "data", "admin.conf"))
+	cfg, err := s.restConfig()
 	if err != nil {
 		return "", err
 	}
-	cfg.QPS = -1
 	k, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return "", err

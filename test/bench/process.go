@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"time"
 
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
 	"github.com/skiffcluster/skiff/test/bench/load"
 )
 
@@ -86,6 +89,21 @@ func startServer(args ...string) (*server, error) {
 	}
 	s.stop()
 	return nil, fmt.Errorf("not ready within a minute: %s", s.out)
+}
+
+// restConfig is the administrator's, whose file comes after the first answer.
+func (s *server) restConfig() (*restclient.Config, error) {
+	path := filepath.Join(s.dir, "data", "admin.conf")
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		cfg, err := clientcmd.BuildConfigFromFlags("", path)
+		if err == nil {
+			cfg.QPS = -1
+			return cfg, nil
+		}
+		if time.Since(begin) > time.Minute {
+			return nil, err
+		}
+	}
 }
 
 func (s *server) stop() {

@@ -45,6 +45,7 @@ func Run(t *testing.T, opts Options, open func(t *testing.T) runtime.Runtime) {
 	t.Run("changes are seen by a watcher", s.watch)
 	t.Run("what does not exist is ErrNotFound", s.missing)
 	t.Run("a sandbox's containers are told apart by attempt", s.attempts)
+	t.Run("limits of a running container and of its sandbox are changed", s.update)
 	t.Run("a container tells which images it mounts", s.mountedImages)
 	if !opts.Real {
 		return
@@ -659,6 +660,82 @@ func (s *suite) oom(t *testing.T) {
 	})
 	if !c.OOMKilled || c.ExitCode != 137 {
 		t.Errorf("got %+v", c)
+	}
+}
+
+func (s *suite) update(t *testing.T) {
+	few := runtime.Resources{CPUShares: 102, CPUQuota: 10_000, CPURequest: 100, CPULimit: 100, MemoryLimit: 64 << 20, MemoryRequest: 32 << 20}
+	many := runtime.Resources{CPUShares: 204, CPUQuota: 20_000, CPURequest: 200, CPULimit: 200, MemoryLimit: 96 << 20, MemoryRequest: 64 << 20}
+	sandbox := s.newSandbox(t, func(spec *runtime.SandboxSpec) { spec.Resources = few })
+	id, _ := s.start(t, sandbox, func(c *runtime.ContainerSpec) { c.Resources = few })
+	has := func(want runtime.Resources) {
+		t.Helper()
+		pod, containers, err := s.rt.Pod(t.Context(), sandbox.ID)
+		if err != nil || len(containers) != 1 {
+			t.Fatal(containers, err)
+		}
+		if c := containers[0]; pod.Resources != want || c.Resources != want || c.State != runtime.Running {
+			t.Errorf("got %+v and %+v, want %+v", pod.Resources, c, want)
+		}
+	}
+	has(few)
+	update := func(r runtime.Resources, whole, single func() error) {
+		t.Helper()
+		for _, f := range []func() error{whole, single} {
+			if err := f(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		has(r)
+		s.seesLimits(t, id, r)
+	}
+	pod := func(r runtime.Resources) func() error {
+		return func() error { return s.rt.UpdateSandbox(t.Context(), sandbox.ID, r) }
+	}
+	container := func(r runtime.Resources) func() error {
+		return func() error { return s.rt.Update(t.Context(), id, r) }
+	}
+	update(many, pod(many), container(many))
+	update(few, container(few), pod(few))
+	if err := s.rt.Update(t.Context(), "none", few); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("a container that is not there: %v", err)
+	}
+	if err := s.rt.UpdateSandbox(t.Context(), "none", few); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("a sandbox that is not there: %v", err)
+	}
+	if !s.opts.Real {
+		return
+	}
+	tiny := few
+	tiny.MemoryLimit = 4096
+	if err := s.rt.Update(t.Context(), id, tiny); err == nil {
+		t.Error("a limit below what is used was set")
+	}
+	has(few)
+}
+
+// seesLimits compares what a container's cgroup says inside, in the files of
+// version 2 or of version 1.
+func (s *suite) seesLimits(t *testing.T, id string, r runtime.Resources) {
+	t.Helper()
+	if !s.opts.Real {
+		return
+	}
+	info, err := s.rt.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, want := []string{"cpu.max", "memory.max"}, fmt.Sprintf("%d 100000\n%d\n", r.CPUQuota, r.MemoryLimit)
+	if info.CgroupVersion == 1 {
+		files, want = []string{"cpu/cpu.cfs_quota_us", "memory/memory.limit_in_bytes"}, fmt.Sprintf("%d\n%d\n", r.CPUQuota, r.MemoryLimit)
+	}
+	var out bytes.Buffer
+	command := []string{"/program", "cat"}
+	for _, f := range files {
+		command = append(command, "/sys/fs/cgroup/"+f)
+	}
+	if code, err := s.rt.Exec(t.Context(), id, runtime.Exec{Command: command, Streams: runtime.Streams{Stdout: &out}}); err != nil || code != 0 || out.String() != want {
+		t.Errorf("the container sees %q, %d, %v, want %q", out.String(), code, err, want)
 	}
 }
 
