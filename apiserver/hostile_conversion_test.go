@@ -2,17 +2,23 @@ package apiserver_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
 )
@@ -28,8 +34,6 @@ func TestConversionsThatLie(t *testing.T) {
 	t.Parallel()
 	c := clustertest.APIServer(t)
 	r := inMemory(t, c)
-	hang := make(chan struct{})
-	defer close(hang)
 	// converted answers with the objects as they should be, but for a change.
 	converted := func(change func(uid *string, objects []map[string]any) []map[string]any) func(http.ResponseWriter, *apiextensionsv1.ConversionRequest) {
 		return func(w http.ResponseWriter, req *apiextensionsv1.ConversionRequest) {
@@ -62,7 +66,7 @@ func TestConversionsThatLie(t *testing.T) {
 		want   string // "" where the answer is good
 	}{
 		{"is honest", converted(func(_ *string, o []map[string]any) []map[string]any { return o }), ""},
-		{"hangs", func(http.ResponseWriter, *apiextensionsv1.ConversionRequest) { <-hang }, "failed"},
+		{"hangs", nil, "no answer"},
 		{"speaks no JSON", func(w http.ResponseWriter, _ *apiextensionsv1.ConversionRequest) { _, _ = io.WriteString(w, "<html>") }, "failed"},
 		{"sends an endless answer", func(w http.ResponseWriter, _ *apiextensionsv1.ConversionRequest) {
 			for chunk := bytes.Repeat([]byte(" "), 1<<20); ; {
@@ -93,7 +97,15 @@ func TestConversionsThatLie(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 				review := &apiextensionsv1.ConversionReview{}
-				if err := json.NewDecoder(req.Body).Decode(review); err != nil || review.Request == nil {
+				body, err := io.ReadAll(req.Body)
+				if err == nil {
+					err = json.Unmarshal(body, review)
+				}
+				switch {
+				case h.answer == nil: // until the API server gives up
+					<-req.Context().Done()
+					return
+				case err != nil || review.Request == nil:
 					review.Request = &apiextensionsv1.ConversionRequest{Objects: []runtime.RawExtension{}}
 				}
 				w.Header().Set("Content-Type", "application/json")
@@ -115,7 +127,18 @@ func TestConversionsThatLie(t *testing.T) {
 				}
 				return nil
 			})
-			got := r.get(path("v2") + "/a?timeout=3s")
+			if h.answer == nil {
+				// The API server waits for half a minute, others wait for nothing.
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				defer cancel()
+				o := &unstructured.Unstructured{}
+				o.SetGroupVersionKind(schema.GroupVersionKind{Group: "bad.example.com", Version: "v2", Kind: plural})
+				if err := c.Client().Get(ctx, client.ObjectKey{Namespace: "default", Name: "a"}, o); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			got := r.get(path("v2") + "/a")
 			if h.want == "" {
 				if got.code != http.StatusOK || !strings.Contains(string(got.body), "bad.example.com/v2") {
 					t.Errorf("%d %s", got.code, got.body)

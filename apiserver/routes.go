@@ -59,6 +59,7 @@ func (i *installer) addRoutes(g group) {
 			if _, _, err := i.version(g, storage, types()).InstallREST(container); err != nil {
 				return nil, fmt.Errorf("routes of %s: %w", g.gv.WithResource(resource), err)
 			}
+			container.Router(&router{})
 			return container, nil
 		})
 	}

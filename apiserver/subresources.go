@@ -95,6 +95,7 @@ func (s *Server) openRanges() error {
 func (s *Server) addServices(deps pods.Deps) {
 	r := s.resources[schema.GroupResource{Resource: "services"}]
 	s.allocator.Attach(r.Store, r.Stores()[1:]...)
+	services.IPAddresses{Store: func() *genericregistry.Store { return s.storeOf(networkingv1.GroupName, "ipaddresses") }}.Keep(r.Store)
 	r.Storage["services/proxy"] = &services.Proxy{
 		Services: r.Store, Slices: s.slicesOf, Split: pods.Target, Methods: pods.Methods,
 		Forward: func(to *url.URL, path string, responder rest.Responder) http.Handler {

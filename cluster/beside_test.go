@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,18 +23,22 @@ func TestNodesAndClientsGoToWhicheverMasterAnswers(t *testing.T) {
 	if err := cluster.ShareKeys(dir, places[0].dir); err != nil {
 		t.Fatal(err)
 	}
-	first := places[0].start(t, nil)
-	second := places[1].start(t, joinOf(t, first))
-	config := cluster.Config{
-		Name: "beside", DataDir: dir, Listen: "127.0.0.1:0", Nodes: []cluster.Node{{Simulated: true}},
-		Objects: []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "to-begin-with"}}},
-	}
-	for _, c := range []*cluster.Cluster{first, second} {
-		u, err := url.Parse(addressOf(t, c))
+	servers := []string{freeAddress(t), freeAddress(t)}
+	start := func(i int, join *cluster.Join) *cluster.Cluster {
+		config := places[i].config(join)
+		config.Listen = servers[i]
+		c, err := cluster.Start(t.Context(), config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		config.Masters = append(config.Masters, u.Host)
+		t.Cleanup(c.Stop)
+		return c
+	}
+	first := start(0, nil)
+	second := start(1, &cluster.Join{Servers: []string{"https://" + servers[0]}, Token: tokenOf(t, first, true)})
+	config := cluster.Config{
+		Name: "beside", DataDir: dir, Masters: servers, Listen: "127.0.0.1:0", Nodes: []cluster.Node{{Simulated: true}},
+		Objects: []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "to-begin-with"}}},
 	}
 	c, err := cluster.Start(t.Context(), config)
 	if err != nil {
@@ -71,12 +74,12 @@ func TestNodesAndClientsGoToWhicheverMasterAnswers(t *testing.T) {
 		t.Error("a node sees all secrets")
 	}
 
-	// Of two members one alone has no majority: the first leaves, and comes back.
+	// Of two members one alone has no majority: each goes, and comes back.
 	first.Stop()
-	first = places[0].start(t, nil)
+	first = start(0, nil)
 	keep(t, outside, "after")
 	second.Stop()
-	second = places[1].start(t, nil)
+	second = start(1, nil)
 	keep(t, outside, "after-both")
 	for _, k := range []kubernetes.Interface{clientOf(t, first), clientOf(t, second), clientOf(t, c)} {
 		within(t, func() error {

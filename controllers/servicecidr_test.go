@@ -72,3 +72,39 @@ func TestServiceCIDRsGiveAddressesAndStayWhileUsed(t *testing.T) {
 		return ""
 	})
 }
+
+func TestAServiceKeepsItsAddressWithoutItsIPAddress(t *testing.T) {
+	c := start(t, "service-cidr-controller")
+	create := func(name, ip string) (*corev1.Service, error) {
+		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+		s.Spec.Ports = []corev1.ServicePort{{Port: 80}}
+		s.Spec.ClusterIP = ip
+		return s, c.Create(t.Context(), s)
+	}
+	web, err := create("web", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := &networkingv1.IPAddress{ObjectMeta: metav1.ObjectMeta{Name: web.Spec.ClusterIP}}
+	if err := c.Delete(t.Context(), address); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := create("thief", web.Spec.ClusterIP); err == nil {
+		t.Error("two services have one address")
+	}
+	eventually(t, func() string {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(address), address); err != nil {
+			return err.Error()
+		}
+		if r := address.Spec.ParentRef; r == nil || r.Name != "web" {
+			return "the address is another's"
+		}
+		return ""
+	})
+	if err := c.Delete(t.Context(), web); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := create("heir", web.Spec.ClusterIP); err != nil {
+		t.Errorf("the address of a service that is gone: %v", err)
+	}
+}

@@ -91,6 +91,7 @@ func TestPolicies(t *testing.T) {
 	}}
 	admissionregistration.ValidatingAdmissionPolicyBinding.Default(binding)
 	kindtest.Errors(t, admissionregistration.ValidatingAdmissionPolicyBinding.Validate(binding), "spec.policyName: Required value",
+		"spec.paramRef.parameterNotFoundAction: Required value",
 		`spec.validationActions: Invalid value: ["Deny","Warn"]: must not contain both Deny and Warn`)
 	if cell := admissionregistration.ValidatingAdmissionPolicyBinding.Erase().Cells(binding)[2]; cell != "b/a" {
 		t.Errorf("parameters are shown as %v", cell)

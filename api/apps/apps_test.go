@@ -180,8 +180,7 @@ func TestStatefulSetUpdate(t *testing.T) {
 	kindtest.Errors(t, apps.StatefulSet.ValidateUpdate(scaled, base()))
 	moved := base()
 	moved.Spec.ServiceName = "other"
-	kindtest.Errors(t, apps.StatefulSet.ValidateUpdate(moved, base()), "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', "+
-		"'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")
+	kindtest.Errors(t, apps.StatefulSet.ValidateUpdate(moved, base()), `spec.serviceName: Invalid value: "other": field is immutable`)
 }
 
 func TestStatefulSetPodsMountTheirClaims(t *testing.T) {
@@ -231,8 +230,10 @@ func TestControllerRevision(t *testing.T) {
 	k := apps.ControllerRevision.Erase()
 	r := &appsv1.ControllerRevision{ObjectMeta: meta(), Revision: -1}
 	r.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web", Controller: ptr.To(true)}}
-	kindtest.Errors(t, k.Validate(context.Background(), r), "data: Required value: data is mandatory",
-		"revision: Invalid value: -1: must be greater than or equal to 0")
+	kindtest.Errors(t, k.Validate(context.Background(), r), "revision: Invalid value: -1: must be greater than or equal to 0",
+		"data: Required value: data is mandatory")
+	word := &appsv1.ControllerRevision{ObjectMeta: meta(), Data: runtime.RawExtension{Raw: []byte(`"word"`)}}
+	kindtest.Errors(t, k.Validate(context.Background(), word), "data: Required value: data must be a valid JSON object")
 	if got := k.Cells(r)[1]; got != "statefulset.apps/web" {
 		t.Error(got)
 	}

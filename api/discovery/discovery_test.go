@@ -35,5 +35,5 @@ func TestEndpointSlice(t *testing.T) {
 		`ports[1].name: Duplicate value: "a"`)
 	other := s.DeepCopy()
 	other.AddressType = discoveryv1.AddressTypeIPv6
-	kindtest.Errors(t, discovery.EndpointSlice.ValidateUpdate(other, s), `addressType: Invalid value: "IPv6": field is immutable`)
+	kindtest.Errors(t, discovery.EndpointSlice.ValidateUpdate(other, s), `addressType: Invalid value: null: field is immutable`)
 }

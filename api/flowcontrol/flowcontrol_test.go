@@ -93,10 +93,10 @@ func TestPriorityLevelConfiguration(t *testing.T) {
 	}{
 		{"defaults are valid", level("mine", limited(func(*flowcontrolv1.LimitedPriorityLevelConfiguration) {})), nil},
 		{"only exempt is exempt", level("mine", flowcontrolv1.PriorityLevelConfigurationSpec{Type: flowcontrolv1.PriorityLevelEnablementExempt}), []string{
-			`spec.type: Invalid value: "Exempt": type must be 'Exempt' if and only if name is 'exempt'`,
+			`spec.type: Invalid value: "Exempt": must be 'Exempt' if and only if ` + "`name`" + ` is 'exempt'`,
 		}},
 		{"a limit is given", level("mine", flowcontrolv1.PriorityLevelConfigurationSpec{Type: flowcontrolv1.PriorityLevelEnablementLimited}), []string{
-			"spec.limited: Required value: must not be empty when type is Limited",
+			"spec.limited: Required value",
 		}},
 		{"who rejects does not queue", level("mine", limited(func(l *flowcontrolv1.LimitedPriorityLevelConfiguration) {
 			l.LimitResponse.Type = flowcontrolv1.LimitResponseTypeReject

@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	resourcev1 "k8s.io/api/resource/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -50,7 +50,9 @@ func checkClaimStatus(obj, old *resourcev1.ResourceClaim) field.ErrorList {
 	}
 	switch p := fld.Child("allocation"); {
 	case s.Allocation != nil && old.Status.Allocation != nil:
-		c.Add(apivalidation.ValidateImmutableField(s.Allocation, old.Status.Allocation, p))
+		if !apiequality.Semantic.DeepEqual(s.Allocation, old.Status.Allocation) {
+			c.Invalid(p, nil, "field cannot be modified once set")
+		}
 	case s.Allocation != nil:
 		c.checkAllocation(s.Allocation, p)
 	}

@@ -2,17 +2,21 @@ package services
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/klog/v2"
 )
 
 // IPAddresses are claims of addresses as people see them: an IPAddress object
@@ -69,6 +73,28 @@ func (c IPAddresses) Release(ctx context.Context, name, owner string) error {
 		return nil
 	}
 	return err
+}
+
+// Keep has a service keep its address when somebody deletes the IPAddress: the
+// next service would get it too.
+func (c IPAddresses) Keep(services *genericregistry.Store) {
+	c.Store().AfterDelete = func(obj runtime.Object, _ *metav1.DeleteOptions) {
+		a, ok := obj.(*networkingv1.IPAddress)
+		if !ok || ownerIn(a) == "" {
+			return
+		}
+		ctx := request.WithNamespace(context.Background(), a.Spec.ParentRef.Namespace)
+		obj, err := services.Get(ctx, a.Spec.ParentRef.Name, &metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return // it was released
+		}
+		if s, ok := obj.(*corev1.Service); ok && err == nil && slices.Contains(held(s).addresses, a.Name) {
+			_, err = c.Claim(ctx, a.Name, ownerOf(s))
+		}
+		if err != nil {
+			klog.Background().Error(err, "Address of a service is not claimed again", "IPAddress", klog.KObj(a))
+		}
+	}
 }
 
 // List implements Claims, for repair: what is not a service's or is fresh is

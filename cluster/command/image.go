@@ -191,7 +191,7 @@ func newImageBuild() *cobra.Command {
 	f := c.Flags()
 	f.StringVarP(&s.Name, "tag", "t", "", "name of the image with its tag")
 	f.StringVarP(&output, "output", "o", "", "archive to write")
-	f.StringSliceVar(&s.Links, "link", nil, "further names of the program in /bin")
+	f.StringSliceVar(&s.Links, "link", nil, "further names of the program, in /bin or, as /manager, elsewhere")
 	f.StringSliceVar(&s.Env, "env", nil, "environment, NAME=value")
 	f.StringSliceVar(&s.Ports, "port", nil, "exposed ports, 8080/tcp")
 	f.StringVar(&s.User, "user", "", "user that the program runs as")

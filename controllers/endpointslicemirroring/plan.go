@@ -22,7 +22,8 @@ const maxPerSubset = 1000
 // plan is what to do so that the slices show the Endpoints.
 type plan struct {
 	create, update, delete []*discoveryv1.EndpointSlice
-	invalid, excess        int // addresses that are left out
+	// Addresses that are left out: no addresses, and too many.
+	invalid, excess int
 }
 
 // isMirrored tells whether Endpoints are to be shown as slices: made by hand, for
@@ -49,8 +50,9 @@ func planSlices(endpoints *corev1.Endpoints, existing []*discoveryv1.EndpointSli
 	var p plan
 	wanted := map[group]*discoveryv1.EndpointSlice{}
 	var order []group
-	for i := range endpoints.Subsets {
-		subset := &endpoints.Subsets[i]
+	subsets := repack(endpoints.Subsets)
+	for i := range subsets {
+		subset := &subsets[i]
 		ports := portsOf(subset)
 		taken := 0
 		add := func(address corev1.EndpointAddress, ready bool) {
@@ -111,6 +113,7 @@ func newSlice(endpoints *corev1.Endpoints, family discoveryv1.AddressType, ports
 	labels[discoveryv1.LabelManagedBy] = ManagedBy
 	annotations := maps.Clone(endpoints.Annotations)
 	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	delete(annotations, corev1.EndpointsLastChangeTriggerTime)
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
 			GenerateName:    endpoints.Name + "-",

@@ -2,6 +2,7 @@ package endpointslicemirroring
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +16,7 @@ func byHand(subsets ...corev1.EndpointSubset) *corev1.Endpoints {
 	return &corev1.Endpoints{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "team", Name: "db", UID: "uid-db", Labels: map[string]string{"app": "db"},
-			Annotations: map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "note": "x"},
+			Annotations: map[string]string{corev1.LastAppliedConfigAnnotation: "{}", corev1.EndpointsLastChangeTriggerTime: "2026-11-21T10:00:00Z", "note": "x"},
 		},
 		Subsets: subsets,
 	}
@@ -35,7 +36,11 @@ func subset(port int32, ready []string, notReady ...string) corev1.EndpointSubse
 func show(list []*discoveryv1.EndpointSlice) string {
 	text := ""
 	for _, slice := range list {
-		text += fmt.Sprintf("%s:%d", slice.AddressType, *slice.Ports[0].Port)
+		var ports []string
+		for _, p := range slice.Ports {
+			ports = append(ports, fmt.Sprint(*p.Port))
+		}
+		text += fmt.Sprintf("%s:%s", slice.AddressType, strings.Join(ports, ","))
 		for _, endpoint := range slice.Endpoints {
 			text += " " + endpoint.Addresses[0]
 			if !ptr.Deref(endpoint.Conditions.Ready, true) {
@@ -70,6 +75,10 @@ func TestPlanSlices(t *testing.T) {
 		{"a changed subset updates its slice", byHand(subset(80, []string{"192.0.2.1"}), subset(443, []string{"192.0.2.3"})), applied(old), "", "IPv4:80 192.0.2.1; ", ""},
 		{"a subset that is gone deletes its slice", byHand(subset(80, []string{"192.0.2.1", "192.0.2.2"})), applied(old), "", "", "IPv4:443 192.0.2.3; "},
 		{"a changed port makes another slice", byHand(subset(81, []string{"192.0.2.1", "192.0.2.2"}), subset(443, []string{"192.0.2.3"})), applied(old), "IPv4:81 192.0.2.1 192.0.2.2; ", "", "IPv4:80 192.0.2.1 192.0.2.2; "},
+		{"a port of two subsets is in one slice, with each address once", byHand(subset(80, []string{"192.0.2.1", "192.0.2.2"}), subset(80, []string{"192.0.2.2", "192.0.2.3"})), nil, "IPv4:80 192.0.2.1 192.0.2.2 192.0.2.3; ", "", ""},
+		{"what one subset says is not ready is not", byHand(subset(80, []string{"192.0.2.1"}), subset(80, []string{"192.0.2.2"}, "192.0.2.1")), nil, "IPv4:80 192.0.2.2 192.0.2.1(not ready); ", "", ""},
+		{"ports of the same addresses share a slice", byHand(subset(80, []string{"192.0.2.1"}), subset(443, []string{"192.0.2.1"})), nil, "IPv4:80,443 192.0.2.1; ", "", ""},
+		{"subsets without ports are mirrored", byHand(corev1.EndpointSubset{Addresses: []corev1.EndpointAddress{{IP: "192.0.2.1"}}}), nil, "IPv4: 192.0.2.1; ", "", ""},
 		{"no addresses, no slices", byHand(), applied(old), "", "", "IPv4:80 192.0.2.1 192.0.2.2; IPv4:443 192.0.2.3; "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -98,7 +107,7 @@ func TestAddressesThatCannotBeMirroredAreCounted(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprintf("10.0.%d.%d", i/250, i%250)
 	}
-	p := planSlices(byHand(subset(80, append([]string{"nonsense"}, many...))), nil)
+	p := planSlices(byHand(subset(80, append([]string{"nonsense"}, many[:600]...)), subset(80, many[600:])), nil)
 	if p.invalid != 1 || p.excess != 3 || len(p.create[0].Endpoints) != 1000 {
 		t.Errorf("%d invalid, %d too many, %d mirrored", p.invalid, p.excess, len(p.create[0].Endpoints))
 	}

@@ -151,7 +151,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if p.excess > 0 {
 		r.Events.Eventf(endpoints, nil, corev1.EventTypeWarning, "TooManyAddressesToMirror", "MirrorEndpoints",
-			"A max of %d addresses can be mirrored to EndpointSlices per Endpoints subset. %d addresses were skipped", maxPerSubset, p.excess)
+			"A max of %d addresses can be mirrored to EndpointSlices per Endpoints subset. %d addresses were skipped", maxPerSubset, p.excess+p.invalid)
 	}
 	return r.apply(ctx, endpoints, p)
 }

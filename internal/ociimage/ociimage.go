@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -30,7 +31,8 @@ type Spec struct {
 	// Program is the path of a static executable of this machine's
 	// architecture. It becomes /bin/<its name> and the entrypoint.
 	Program string
-	// Links are further names for the program in /bin.
+	// Links are further names for the program: in /bin, or anywhere, as
+	// "/manager".
 	Links []string
 	// Args are the arguments that it is started with.
 	Args []string
@@ -121,7 +123,10 @@ func layer(s Spec) ([]byte, error) {
 	base := path.Base(s.Program)
 	add(tar.Header{Typeflag: tar.TypeReg, Name: "bin/" + base, Mode: 0o755}, string(program))
 	for _, l := range s.Links {
-		add(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + l, Linkname: base, Mode: 0o777}, "")
+		if !path.IsAbs(l) {
+			l = "/bin/" + l
+		}
+		add(tar.Header{Typeflag: tar.TypeSymlink, Name: strings.TrimPrefix(path.Clean(l), "/"), Linkname: "/bin/" + base, Mode: 0o777}, "")
 	}
 	add(tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
 	add(tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, "root:x:0:\nnobody:x:65534:\n")

@@ -19,8 +19,9 @@ import (
 	"github.com/skiffcluster/skiff/test/bench/load"
 )
 
-// apiFigures are of the API server, by a client in the same process (without
-// a socket) and of `skiff server` by a client over TLS, on the same cores.
+// apiFigures are of the API server alone: by a client in the same process
+// (without a socket), and of a `skiff server` by a client over TLS, on the same
+// cores.
 func apiFigures() []figure {
 	var out []figure
 	for _, client := range []string{"in-process", "TLS"} {
@@ -47,8 +48,7 @@ type subject struct {
 	stop func()
 }
 
-// start gives the API server alone, in this process, or the whole of `skiff
-// server`, over TLS.
+// start gives one in this process, or a process of its own, over TLS.
 func start(ctx context.Context, client string) (*subject, error) {
 	if client == "TLS" {
 		return startProcess()
@@ -70,7 +70,7 @@ func start(ctx context.Context, client string) (*subject, error) {
 }
 
 func startProcess() (*subject, error) {
-	s, err := startServer()
+	s, err := startServer("--without", "controllers,scheduler")
 	if err != nil {
 		return nil, err
 	}

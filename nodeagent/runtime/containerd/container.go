@@ -199,7 +199,7 @@ func (r *Runtime) createTask(ctx context.Context, c *container, output outputs, 
 		return fmt.Errorf("failed to create containerd task: %w", errgrpc.ToNative(err))
 	}
 	r.mu.Lock()
-	c.PID = int(resp.Pid)
+	c.PID, c.witness = int(resp.Pid), observe(int(resp.Pid))
 	r.mu.Unlock()
 	return nil
 }
@@ -342,6 +342,7 @@ func (r *Runtime) forget(c *container) {
 	r.mu.Lock()
 	delete(r.containers, c.ID)
 	c.closeDone()
+	c.closeWitness()
 	r.mu.Unlock()
 	r.logs.forget(c.ID)
 }

@@ -77,6 +77,10 @@ func (r *Runtime) recordExit(ctx context.Context, c *container, e exit) {
 	}
 	c.exiting = true
 	hasTask := c.hasTask
+	if seen, ok := c.witness.exit(); ok && e.code == exitUnknown {
+		e.code, e.signal, e.message = seen.code, seen.signal, ""
+	}
+	c.closeWitness()
 	r.mu.Unlock()
 
 	// 137 is SIGKILL: a container whose child was killed for memory but which
@@ -124,7 +128,7 @@ func (r *Runtime) resyncTask(ctx context.Context, c *container, t *apitask.Proce
 	r.mu.Lock()
 	c.hasTask = true
 	if !known {
-		c.PID = int(t.Pid)
+		c.PID, c.witness = int(t.Pid), observe(int(t.Pid))
 	}
 	r.mu.Unlock()
 	if !known {

@@ -98,6 +98,7 @@ type container struct {
 	createError error
 	hasTask     bool
 	exiting     bool          // its end is being recorded
+	witness     witness       // of its end
 	done        chan struct{} // closed when it has ended
 	saving      sync.Mutex    // while its state is written
 }
@@ -188,6 +189,11 @@ func (r *Runtime) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	r.logs.close()
+	r.mu.Lock()
+	for _, c := range r.containers {
+		c.closeWitness()
+	}
+	r.mu.Unlock()
 	return r.client.Close()
 }
 
@@ -285,10 +291,18 @@ func (r *Runtime) resync(ctx context.Context) error {
 		if !known[id] && c.hasTask && !c.exiting {
 			delete(r.containers, id)
 			c.closeDone()
+			c.closeWitness()
 		}
 	}
 	r.mu.Unlock()
 	return nil
+}
+
+// closeWitness is called when its end is known, or of no interest; the
+// runtime's mu is held.
+func (c *container) closeWitness() {
+	c.witness.close()
+	c.witness = none
 }
 
 func (c *container) closeDone() {
