@@ -67,6 +67,8 @@ type Of[T any] struct {
 	ValidateCreate func(*T) field.ErrorList
 	// ValidateUpdate checks a change. The registry runs Validate as well.
 	ValidateUpdate func(obj, old *T) field.ErrorList
+	// ChangeFirst tells the errors of ValidateUpdate before those of Validate.
+	ChangeFirst bool
 	// Warnings are told to the client on create (old is nil) and update.
 	Warnings func(obj, old *T) []string
 
@@ -172,6 +174,7 @@ type Kind struct {
 	CreateOnUpdate        bool
 	NoDeleteCollection    bool
 	FreeFinalizers        bool
+	ChangeFirst           bool
 	ReturnDeleted         bool
 	Indexed               []string
 
@@ -222,7 +225,7 @@ func (o Of[T]) Erase() *Kind {
 		Namespaced: !o.ClusterScoped, StorageVersion: o.StorageVersion, StorageResource: o.StorageResource,
 		Generation: o.Generation, OrphanByDefault: o.OrphanByDefault, OrphanWarning: o.OrphanWarning, Uncollected: o.Uncollected,
 		NoUnconditionalUpdate: o.NoUnconditionalUpdate, CreateOnUpdate: o.CreateOnUpdate,
-		NoDeleteCollection: o.NoDeleteCollection, FreeFinalizers: o.FreeFinalizers, ReturnDeleted: o.ReturnDeleted, Indexed: o.Indexed, NameValidation: o.NameValidation,
+		NoDeleteCollection: o.NoDeleteCollection, FreeFinalizers: o.FreeFinalizers, ChangeFirst: o.ChangeFirst, ReturnDeleted: o.ReturnDeleted, Indexed: o.Indexed, NameValidation: o.NameValidation,
 		New: func() runtime.Object { return any(new(T)).(runtime.Object) },
 	}
 	if k.Singular == "" {

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"github.com/emicklei/go-restful/v3"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -58,6 +57,3 @@ func (s *Server) Store() *etcd.Store { return s.store }
 func (s *Server) Equivalent(of schema.GroupVersionResource, subresource string) []schema.GroupVersionResource {
 	return s.generic.EquivalentResourceRegistry.EquivalentResourcesFor(of, subresource)
 }
-
-// NewRouter gives a router that has found nothing yet.
-func NewRouter() restful.RouteSelector { return &router{} }

@@ -239,6 +239,7 @@ func TestNoKindPrintsLessThanItCould(t *testing.T) {
 	// These have no more upstream.
 	plain := map[string]bool{
 		"DeviceClass": true, "ResourceClaimTemplate": true, "Workload": true, "LimitRange": true, "Role": true, "ClusterRole": true,
+		"ServiceAccount": true, "CSIStorageCapacity": true,
 	}
 	for _, k := range all.Kinds() {
 		if len(k.Columns) < 3 && !plain[k.GVK.Kind] && (len(k.Columns) < 2 || k.Columns[1].Name == "Age") {

@@ -111,7 +111,10 @@ func TestConversionsThatLie(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				h.answer(w, review.Request)
 			}))
-			t.Cleanup(s.Close)
+			t.Cleanup(func() {
+				s.CloseClientConnections() // of those that wait
+				s.Close()
+			})
 			plural := fmt.Sprintf("liars%d", i)
 			ca := base64.StdEncoding.EncodeToString(certificateOf(s))
 			if a := r.do("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", fmt.Sprintf(twoVersions, plural, s.URL, ca)); a.code != http.StatusCreated {

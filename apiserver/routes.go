@@ -59,7 +59,6 @@ func (i *installer) addRoutes(g group) {
 			if _, _, err := i.version(g, storage, types()).InstallREST(container); err != nil {
 				return nil, fmt.Errorf("routes of %s: %w", g.gv.WithResource(resource), err)
 			}
-			container.Router(&router{})
 			return container, nil
 		})
 	}

@@ -16,7 +16,8 @@
 //
 // What a cluster begins with is in [Config]: CRDs, Manifests, Objects, Webhooks
 // (content.go). Clients of other processes get in by [Cluster.Kubeconfig]
-// (socket.go).
+// (socket.go). With Masters the API servers are processes of their own, and this
+// one has only what is beside them (beside.go).
 //
 // Each room has a small Config, nested in [Config], and one lifecycle
 // ([component]): New, Run until the context ends, Ready.

@@ -333,6 +333,42 @@ func TestRealPods(t *testing.T) {
 		})
 		deleteAndWait(t, k, pod)
 	})
+	t.Run("an image is mounted as a volume", func(t *testing.T) {
+		pod := newPod("imagevolume", "real", args("cat", "/image/group"), func(p *corev1.Pod) {
+			p.Spec.RestartPolicy = corev1.RestartPolicyNever
+			p.Spec.Volumes = []corev1.Volume{{Name: "image", VolumeSource: corev1.VolumeSource{
+				Image: &corev1.ImageVolumeSource{Reference: runtimetest.ImageName, PullPolicy: corev1.PullNever},
+			}}}
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "image", MountPath: "/image", SubPath: "etc"}}
+		})
+		create(t, k, pod)
+		waitPod(t, k, pod, "it has read the image", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
+		deleteAndWait(t, k, pod)
+	})
+	t.Run("an image of a volume that is not there can't be pulled", func(t *testing.T) {
+		pod := newPod("novolume", "real", func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{
+				{Name: "image", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "localhost:1/none:1"}}},
+				{Name: "unused", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "localhost:1/unused:1"}}},
+			}
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "image", MountPath: "/image"}}
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "beside", Image: runtimetest.ImageName, ImagePullPolicy: corev1.PullIfNotPresent})
+		})
+		create(t, k, pod)
+		waitPod(t, k, pod, "the container that mounts it waits, and the other runs", func(p *corev1.Pod) bool {
+			s := p.Status.ContainerStatuses
+			return len(s) == 2 && s[0].State.Waiting != nil && s[0].State.Waiting.Reason == "ImagePullBackOff" && s[1].State.Running != nil &&
+				strings.HasPrefix(s[0].State.Waiting.Message, `Back-off pulling image "localhost:1/none:1": ErrImagePull: `)
+		})
+		eventually(t, "events say which image and which container", func() (bool, string) {
+			e := events(t, c, pod)
+			return strings.Contains(e, `Normal  Pulling: Pulling image "localhost:1/none:1"`) &&
+				strings.Contains(e, `Warning  Failed: Failed to pull image "localhost:1/none:1": `) &&
+				strings.Contains(e, "Warning spec.containers{main} Failed: Error: ErrImagePull") &&
+				strings.Contains(e, `Normal  BackOff: Back-off pulling image "localhost:1/none:1"`) && !strings.Contains(e, "unused"), e
+		})
+		deleteAndWait(t, k, pod)
+	})
 	t.Run("a missing ConfigMap is waited for", func(t *testing.T) {
 		pod := newPod("config", "real", func(p *corev1.Pod) {
 			p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "A", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{

@@ -24,9 +24,10 @@ import (
 // DaemonSet keeps one pod on each node.
 var DaemonSet = api.Of[appsv1.DaemonSet]{
 	Group: appsv1.GroupName, Version: "v1", Kind: "DaemonSet", Resource: "daemonsets",
-	ShortNames: []string{"ds"},
-	Categories: []string{"all"},
-	Generation: true,
+	ChangeFirst: true,
+	ShortNames:  []string{"ds"},
+	Categories:  []string{"all"},
+	Generation:  true,
 
 	Default:        defaultDaemonSet,
 	PrepareCreate:  prepareDaemonSet,

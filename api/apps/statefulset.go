@@ -30,6 +30,7 @@ var StatefulSet = api.Of[appsv1.StatefulSet]{
 	PrepareCreate:  func(s *appsv1.StatefulSet) { core.DropDisabledPodFields(&s.Spec.Template.Spec) },
 	PrepareUpdate:  func(s, _ *appsv1.StatefulSet) { core.DropDisabledPodFields(&s.Spec.Template.Spec) },
 	Validate:       validateStatefulSet,
+	ValidateCreate: checkServiceName,
 	ValidateUpdate: validateStatefulSetUpdate,
 	Warnings:       warnStatefulSet,
 
@@ -122,9 +123,6 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 	if spec.Ordinals != nil {
 		e.Nonnegative(fld.Child("ordinals.start"), int64(spec.Ordinals.Start))
 	}
-	if spec.ServiceName != "" {
-		e.DNSLabel(fld.Child("serviceName"), spec.ServiceName)
-	}
 	for i := range spec.VolumeClaimTemplates {
 		claim, p := &spec.VolumeClaimTemplates[i], fld.Child("volumeClaimTemplates").Index(i)
 		e.DNSLabel(p.Child("metadata", "name"), claim.Name)
@@ -187,6 +185,15 @@ func checkStatefulSetStrategy(e *validate.Errors, s *appsv1.StatefulSetUpdateStr
 
 func checkRetention(e *validate.Errors, p appsv1.PersistentVolumeClaimRetentionPolicyType, fld *field.Path) {
 	validate.Enum(e, fld, p, appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType)
+}
+
+// checkServiceName checks what no update may change.
+func checkServiceName(s *appsv1.StatefulSet) field.ErrorList {
+	var e validate.Errors
+	if s.Spec.ServiceName != "" {
+		e.DNSLabel(field.NewPath("spec", "serviceName"), s.Spec.ServiceName)
+	}
+	return e.List()
 }
 
 func validateStatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {

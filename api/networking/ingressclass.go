@@ -17,6 +17,7 @@ const maxControllerName = 250
 // IngressClass says which controller serves an Ingress.
 var IngressClass = api.Of[networkingv1.IngressClass]{
 	Group: networkingv1.GroupName, Version: "v1", Kind: "IngressClass", Resource: "ingressclasses",
+	ChangeFirst:   true,
 	ClusterScoped: true,
 	Generation:    true,
 

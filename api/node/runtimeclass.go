@@ -19,6 +19,7 @@ import (
 // RuntimeClass is a handler of the container runtime, and what it takes.
 var RuntimeClass = api.Of[nodev1.RuntimeClass]{
 	Group: nodev1.GroupName, Version: "v1", Kind: "RuntimeClass", Resource: "runtimeclasses",
+	ChangeFirst:           true,
 	FreeFinalizers:        true,
 	CreateOnUpdate:        true,
 	ClusterScoped:         true,

@@ -17,7 +17,7 @@ func TestRules(t *testing.T) {
 		{Verbs: []string{"get"}, NonResourceURLs: []string{"/healthz"}, Resources: []string{"pods"}},
 	}}
 	kindtest.Errors(t, rbac.Role.Validate(r),
-		"rules[1].verbs: Required value: verbs must contain at least one value",
+		"rules[1].verbs: Required value",
 		"rules[1].apiGroups: Required value: resource rules must supply at least one api group",
 		"rules[1].resources: Required value: resource rules must supply at least one resource",
 		`rules[2].nonResourceURLs: Invalid value: ["/healthz"]: namespaced rules cannot apply to non-resource URLs`,

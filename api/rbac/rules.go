@@ -19,9 +19,6 @@ var anyName = validate.PathSegment
 func checkRules(e *validate.Errors, rules []rbacv1.PolicyRule, namespaced bool) {
 	for i, rule := range rules {
 		fld := field.NewPath("rules").Index(i)
-		if len(rule.Verbs) == 0 {
-			e.Required(fld.Child("verbs"), "verbs must contain at least one value")
-		}
 		if len(rule.NonResourceURLs) > 0 {
 			if namespaced {
 				e.Invalid(fld.Child("nonResourceURLs"), rule.NonResourceURLs, "namespaced rules cannot apply to non-resource URLs")
@@ -36,6 +33,11 @@ func checkRules(e *validate.Errors, rules []rbacv1.PolicyRule, namespaced bool) 
 		}
 		if len(rule.Resources) == 0 {
 			e.Required(fld.Child("resources"), "resource rules must supply at least one resource")
+		}
+	}
+	for i, rule := range rules {
+		if len(rule.Verbs) == 0 {
+			e.Required(field.NewPath("rules").Index(i).Child("verbs"), "")
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -21,7 +20,9 @@ var ResourceClaim = api.Of[resourcev1.ResourceClaim]{
 	Default:        func(c *resourcev1.ResourceClaim) { defaultClaim(&c.Spec); defaultResults(&c.Status) },
 	ValidateCreate: func(c *resourcev1.ResourceClaim) field.ErrorList { return checkClaim(&c.Spec, field.NewPath("spec")) },
 	ValidateUpdate: func(c, old *resourcev1.ResourceClaim) field.ErrorList {
-		return apivalidation.ValidateImmutableField(c.Spec, old.Spec, field.NewPath("spec"))
+		var e validate.Errors
+		e.Unchanged(field.NewPath("spec"), c.Spec, old.Spec)
+		return e.List()
 	},
 	Status: &api.Status[resourcev1.ResourceClaim]{KeepMetadata: true, Validate: checkClaimStatus},
 

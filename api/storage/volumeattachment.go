@@ -31,7 +31,7 @@ var VolumeAttachment = api.Of[storagev1.VolumeAttachment]{
 		if apiequality.Semantic.DeepEqual(a.Spec, old.Spec) {
 			return nil
 		}
-		return field.ErrorList{field.Invalid(field.NewPath("spec"), a.Spec, "field is immutable")}
+		return field.ErrorList{field.Invalid(field.NewPath("spec"), nil, "field is immutable")}
 	},
 	Status: &api.Status[storagev1.VolumeAttachment]{KeepMetadata: true, Validate: validateAttachmentStatus},
 
@@ -107,22 +107,7 @@ var CSIStorageCapacity = api.Of[storagev1.CSIStorageCapacity]{
 		return e.List()
 	},
 
-	Columns: []api.Column[storagev1.CSIStorageCapacity]{
-		print.Name[storagev1.CSIStorageCapacity](),
-		{
-			Name: "StorageClassName", Description: storagev1.CSIStorageCapacity{}.SwaggerDoc()["storageClassName"],
-			Value: func(c *storagev1.CSIStorageCapacity) any { return c.StorageClassName },
-		},
-		{
-			Name: "Capacity", Description: storagev1.CSIStorageCapacity{}.SwaggerDoc()["capacity"],
-			Value: func(c *storagev1.CSIStorageCapacity) any {
-				if c.Capacity == nil {
-					return "<unset>"
-				}
-				return c.Capacity.String()
-			},
-		},
-	},
+	Columns: []api.Column[storagev1.CSIStorageCapacity]{print.Name[storagev1.CSIStorageCapacity](), print.CreatedAt[storagev1.CSIStorageCapacity]()},
 }
 
 func validateCapacity(c *storagev1.CSIStorageCapacity) field.ErrorList {

@@ -15,6 +15,7 @@ const isDefaultAttributes = "storage.alpha.kubernetes.io/is-default-class"
 // VolumeAttributesClass is a set of properties that a volume can change to.
 var VolumeAttributesClass = api.Of[storagev1.VolumeAttributesClass]{
 	Group: storagev1.GroupName, Version: "v1", Kind: "VolumeAttributesClass", Resource: "volumeattributesclasses",
+	ChangeFirst:   true,
 	ReturnDeleted: true,
 	ShortNames:    []string{"vac"},
 	ClusterScoped: true,

@@ -10,6 +10,8 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/skiffcluster/skiff/apiserver/answers"
 )
 
 // reviews are not stored: policies must not keep the cluster from answering
@@ -55,7 +57,7 @@ func startWebhook(c Config, w *generic.Webhook, configurations cache.SharedIndex
 	}
 	w.SetServiceResolver(c.Services)
 	w.SetAuthenticationInfoResolverWrapper(func(r webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
-		return limitAnswers(r, c.Dial)
+		return answers.Limit(r, c.Dial)
 	})
 	w.SetDrainedNotification(c.Stop)
 	w.SetExcludedAdmissionResources(reviews)

@@ -37,6 +37,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/kube-openapi/pkg/handler3"
 
+	"github.com/skiffcluster/skiff/apiserver/answers"
 	"github.com/skiffcluster/skiff/apiserver/etcd"
 )
 
@@ -70,9 +71,12 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 		return unstructured.UnstructuredJSONScheme, nil
 	})
 	resources.Wait = true
+	wrap := webhook.NewDefaultAuthenticationInfoResolverWrapper(&http.Transport{DialContext: dial}, nil, config.LoopbackClientConfig, noop.NewTracerProvider())
 	c := &apiserver.Config{GenericConfig: generic, ExtraConfig: apiserver.ExtraConfig{
 		CRDRESTOptionsGetter: resources, MasterCount: 1, ServiceResolver: resolver,
-		AuthResolverWrapper: webhook.NewDefaultAuthenticationInfoResolverWrapper(&http.Transport{DialContext: dial}, nil, config.LoopbackClientConfig, noop.NewTracerProvider()),
+		AuthResolverWrapper: func(r webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
+			return answers.Limit(wrap(r), nil)
+		},
 	}}
 	s, err := c.Complete().New(genericapiserver.NewEmptyDelegate())
 	if err != nil {

@@ -103,8 +103,11 @@ func (s strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object)
 }
 
 func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
-	errs := append(s.finalizers(obj.(metav1.Object)), s.kind.Validate(ctx, obj)...)
-	return append(errs, s.kind.ValidateUpdate(ctx, obj, old)...)
+	first, second := s.kind.Validate(ctx, obj), s.kind.ValidateUpdate(ctx, obj, old)
+	if s.kind.ChangeFirst {
+		first, second = second, first
+	}
+	return append(append(s.finalizers(obj.(metav1.Object)), first...), second...)
 }
 
 func (s strategy) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object) []string {

@@ -12,6 +12,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +28,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
+	"github.com/skiffcluster/skiff/nodeagent/volume"
 	"github.com/skiffcluster/skiff/nodeagent/volume/podcertificate"
 )
 
@@ -149,8 +152,7 @@ func setUp(t *testing.T) *fixture {
 	}
 	f := &fixture{authority: newAuthority(t, client), clock: clocktesting.NewFakeClock(time.Now())}
 	f.Issuer = podcertificate.New(podcertificate.Config{
-		Client: client, Clock: f.clock,
-		Node: func() *corev1.Node { return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", UID: "node-uid"}} },
+		Client: client, Clock: f.clock, Node: node,
 		Event: func(pod *corev1.Pod, reason, message string) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -164,6 +166,10 @@ func setUp(t *testing.T) *fixture {
 	})
 	t.Cleanup(f.Stop)
 	return f
+}
+
+func node() *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", UID: "node-uid"}}
 }
 
 func (f *fixture) told(event string) bool {
@@ -364,5 +370,77 @@ func TestAForgottenPodAsksForNothing(t *testing.T) {
 	}
 	if n := len(f.pending(t, "example.com/a")); n != 0 {
 		t.Errorf("%d requests after the end", n)
+	}
+}
+
+// objects are none.
+type objects struct{ volume.Objects }
+
+func (objects) Register(*corev1.Pod)     {}
+func (objects) Unregister(types.UID)     {}
+func (objects) Changed() <-chan struct{} { return nil }
+
+func TestAVolumeHasTheFilesThatItsPodNames(t *testing.T) {
+	f := setUp(t)
+	changed := make(chan types.UID, 10)
+	v, err := volume.New(volume.Config{
+		DataDir: t.TempDir(), Client: f.client, Objects: objects{}, Node: node, Unprivileged: true,
+		Changed: func(uid types.UID) { changed <- uid },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- v.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	pod := podWith("files", corev1.PodCertificateProjection{SignerName: "example.com/a", KeyType: "ED25519", KeyPath: "tls/key.pem", CertificateChainPath: "tls/chain.pem"})
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000))}
+	pod.Spec.Containers = []corev1.Container{{Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: "tls", MountPath: "/tls"}}}}
+
+	// Without an answer the pod waits, with the kubelet's words; then it is told
+	// to go on.
+	err = v.Prepare(ctx, pod)
+	if failures := volume.Failures(err); len(failures) != 1 ||
+		failures[0].Message != `MountVolume.SetUp failed for volume "tls" : credential bundle is not issued yet` {
+		t.Errorf("got %v", err)
+	}
+	f.sign(t, f.next(t, "example.com/a"), time.Hour)
+	if uid := <-changed; uid != pod.UID {
+		t.Errorf("%s has changed", uid)
+	}
+	if err := v.Prepare(ctx, pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := v.Path(ctx, pod, "tls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string) []byte {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %v (%v)", name, info.Mode(), err)
+		}
+		return data
+	}
+	key, chain := read("tls/key.pem"), read("tls/chain.pem")
+	if _, err := tls.X509KeyPair(chain, key); err != nil {
+		t.Error(err)
+	}
+	if bundle := read("bundle-0.pem"); !bytes.Equal(bundle, slices.Concat(key, chain)) {
+		t.Errorf("the bundle is not key and chain: %s", bundle)
+	}
+	if err := v.Teardown(pod.UID); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package admission
+package answers
 
 import (
 	"fmt"
@@ -10,13 +10,18 @@ import (
 	restclient "k8s.io/client-go/rest"
 )
 
-// maxAnswer is the most bytes that are read of a webhook's answer: a patch of
-// the largest object that a request may hold (3 MiB), in base64, twice.
-const maxAnswer = 8 << 20
+const (
+	// least is what is read of any answer: a patch of the largest object that a
+	// request may hold (3 MiB), in base64, twice.
+	least = 8 << 20
+	// times is how many times as long as the request an answer may be beyond
+	// that. A list is converted by one request, however long it is.
+	times = 4
+)
 
-// limitAnswers keeps a webhook from filling the server's memory. Those that are
-// services are reached by dial.
-func limitAnswers(r webhook.AuthenticationInfoResolver, dial utilnet.DialFunc) webhook.AuthenticationInfoResolver {
+// Limit bounds what is read of the answers of the webhooks that r finds. Those
+// that are services are reached by dial; nil: as r says.
+func Limit(r webhook.AuthenticationInfoResolver, dial utilnet.DialFunc) webhook.AuthenticationInfoResolver {
 	limited := func(c *restclient.Config, err error) (*restclient.Config, error) {
 		if err != nil {
 			return nil, err
@@ -28,7 +33,7 @@ func limitAnswers(r webhook.AuthenticationInfoResolver, dial utilnet.DialFunc) w
 		ClientConfigForFunc: func(host string) (*restclient.Config, error) { return limited(r.ClientConfigFor(host)) },
 		ClientConfigForServiceFunc: func(name, namespace string, port int) (*restclient.Config, error) {
 			c, err := limited(r.ClientConfigForService(name, namespace, port))
-			if err == nil {
+			if err == nil && dial != nil {
 				c.Dial = dial
 			}
 			return c, err
@@ -41,7 +46,8 @@ type limiter struct{ http.RoundTripper }
 func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := l.RoundTripper.RoundTrip(req)
 	if err == nil {
-		res.Body = &bounded{ReadCloser: res.Body, left: maxAnswer}
+		most := least + times*max(0, req.ContentLength)
+		res.Body = &bounded{ReadCloser: res.Body, most: most, left: most}
 	}
 	return res, err
 }
@@ -49,13 +55,13 @@ func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 // bounded fails when more is read than may be.
 type bounded struct {
 	io.ReadCloser
-	left int
+	most, left int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.left -= n; b.left < 0 {
-		return 0, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("the answer is longer than %d bytes", b.most)
 	}
 	return n, err
 }
