@@ -17,11 +17,11 @@ func TestRules(t *testing.T) {
 		{Verbs: []string{"get"}, NonResourceURLs: []string{"/healthz"}, Resources: []string{"pods"}},
 	}}
 	kindtest.Errors(t, rbac.Role.Validate(r),
-		"rules[1].verbs: Required value",
 		"rules[1].apiGroups: Required value: resource rules must supply at least one api group",
 		"rules[1].resources: Required value: resource rules must supply at least one resource",
 		`rules[2].nonResourceURLs: Invalid value: ["/healthz"]: namespaced rules cannot apply to non-resource URLs`,
-		`rules[2].nonResourceURLs: Invalid value: ["/healthz"]: rules cannot apply to both regular resources and non-resource URLs`)
+		`rules[2].nonResourceURLs: Invalid value: ["/healthz"]: rules cannot apply to both regular resources and non-resource URLs`,
+		"rules[1].verbs: Required value")
 	kindtest.Errors(t, rbac.ClusterRole.Validate(&rbacv1.ClusterRole{AggregationRule: &rbacv1.AggregationRule{}}),
 		"aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil")
 }

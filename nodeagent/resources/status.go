@@ -65,9 +65,9 @@ func withoutOverhead(pod *corev1.Pod, r runtime.Resources) runtime.Resources {
 // correct sets what differs from what is wanted to what there is.
 func correct(out *corev1.ResourceRequirements, has, want runtime.Resources) {
 	set := func(list *corev1.ResourceList, name corev1.ResourceName, has, want int64, quantity func(int64) *resource.Quantity) {
-		switch {
-		case has == want:
-		case has == 0:
+		switch has {
+		case want:
+		case 0:
 			delete(*list, name)
 		default:
 			if *list == nil {

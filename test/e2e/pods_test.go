@@ -354,7 +354,7 @@ metadata: {name: resized, labels: {app: resized}}
 spec:
   terminationGracePeriodSeconds: 1
   initContainers:
-  - {name: beside, image: `+helloV1+`, restartPolicy: Always, resources: {limits: {memory: 32Mi, cpu: 50m}}}
+  - {name: beside, image: `+helloV1+`, command: [sleep, infinity], restartPolicy: Always, resources: {limits: {memory: 32Mi, cpu: 50m}}}
   containers:
   - name: main
     image: `+helloV1+`
