@@ -72,7 +72,9 @@ against() {
 	# The suite calls kubectl by its name.
 	mkdir -p "$suite/path"
 	ln -sf "$bin/skiff-kubectl" "$suite/path/kubectl"
-	PATH=$suite/path:$PATH "$suite/ginkgo" "${args[@]}" "$suite/e2e.test" -- \
+	local nodes
+	nodes=$("$suite/path/kubectl" --kubeconfig="$1" get nodes --no-headers | wc -l)
+	PATH=$suite/path:$PATH "$suite/ginkgo" "${args[@]}" "$suite/e2e.test" -- --num-nodes="$nodes" \
 		--kubeconfig="$1" --provider=skeleton --report-dir="$reports" --report-complete-ginkgo \
 		--kubectl-path="$suite/path/kubectl" --disable-log-dump
 }

@@ -286,7 +286,7 @@ func (s *eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
 // report each as an error of its own.
 func (s *eventSink) sent(e *corev1.Event, err error) (*corev1.Event, error) {
 	if s.ctx.Err() != nil {
-		return e, nil
+		return e, nil //nolint:nilerr // nobody is left to tell
 	}
 	return e, err
 }

@@ -218,11 +218,8 @@ func TestResizeSurvivesTheAgent(t *testing.T) {
 
 	// What was granted is remembered.
 	n.stop()
-	start(t, n.cfg)
-	got = &corev1.Pod{}
-	if err := c.Client().Get(t.Context(), client.ObjectKeyFromObject(pod), got); err != nil || !resized(got) {
-		t.Errorf("%v, %+v", err, got.Status)
-	}
+	<-start(t, n.cfg).Ready()
+	waitPod(t, c.Client(), pod, "pod has what it had", resized)
 	var events corev1.EventList
 	if err := c.Client().List(t.Context(), &events); err != nil {
 		t.Fatal(err)

@@ -67,10 +67,17 @@ func (u *upProcess) end(t *testing.T, s syscall.Signal) {
 	}
 }
 
+// output is what it said, and what its masters did last.
 func (u *upProcess) output() string {
 	raw, err := os.ReadFile(u.said.Name())
 	if err != nil {
 		return err.Error()
+	}
+	logs, _ := filepath.Glob(filepath.Join(u.dir, "masters", "*.log")) // the pattern is good
+	for _, log := range logs {
+		if said, err := os.ReadFile(log); err == nil {
+			raw = append(raw, fmt.Sprintf("%s ends with: %s\n", log, said[max(0, len(said)-6000):])...)
+		}
 	}
 	return string(raw)
 }

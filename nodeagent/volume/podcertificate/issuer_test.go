@@ -32,9 +32,10 @@ import (
 	"github.com/skiffcluster/skiff/nodeagent/volume/podcertificate"
 )
 
+// eventually waits long: large RSA keys take their time on a busy machine.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
