@@ -366,13 +366,16 @@ spec:
 		t.Helper()
 		k.run(t, "patch", "pod/resized", "--subresource=resize", "-p", `{"spec": {"`+list+`": [{"name": "`+name+`", "resources": `+resources+`}]}}`)
 	}
+	files := []string{"/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/memory.max"}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil { // version 1
+		files = []string{"/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}
+	}
 	// in waits until a container's cgroup has a limit of CPU, in microseconds of
-	// 100 ms, and of memory, in bytes; files are of versions 2 and 1.
+	// 100 ms, and of memory, in bytes.
 	in := func(container, cpu, memory string) *corev1.Pod {
 		t.Helper()
 		eventually(t, container+" has "+cpu+" and "+memory, func() (bool, string) {
-			out, err := k.try("exec", "resized", "-c", container, "--", "sh", "-c",
-				"cd /sys/fs/cgroup; cat cpu.max memory.max 2>/dev/null || cat cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes")
+			out, err := k.try("exec", "resized", "-c", container, "--", "cat", files[0], files[1])
 			got := strings.Join(strings.Fields(strings.ReplaceAll(out, " 100000\n", "\n")), " ")
 			return err == nil && got == cpu+" "+memory, out
 		})
