@@ -121,7 +121,7 @@ func TestSharedFilesAreThoseOfTheCluster(t *testing.T) {
 	if err := writeWhole(c.dir("pki", "ca.crt.new"), []byte("half")); err != nil {
 		t.Fatal(err)
 	}
-	got, err := sharedFiles(c.dir("pki"), "pki")
+	got, err := sharedFiles(c.dir())
 	if err != nil || len(got) != 3 || got["pki/ca.crt"] == nil || got["pki/ca.key"] == nil || got["pki/sa.key"] == nil {
 		t.Errorf("%d files, %v", len(got), err)
 		for name := range got {

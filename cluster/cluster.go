@@ -301,6 +301,9 @@ func (c *Cluster) fail(err error) {
 
 // prepareAPIServer fills in the API server's configuration.
 func (c *Cluster) prepareAPIServer() error {
+	if err := c.findEncryption(); err != nil {
+		return err
+	}
 	a := c.config.APIServer
 	if a.Etcd.Dir == "" && len(a.Etcd.Servers) == 0 {
 		a.Etcd.Dir, a.Etcd.NoSync = c.dir("etcd"), c.config.DataDir == ""

@@ -113,9 +113,6 @@ func (c *Cluster) join(ctx context.Context) error {
 			return fmt.Errorf("join the cluster: %w", err)
 		}
 	}
-	if file := filepath.Join(c.config.DataDir, encryptionFile); e.Encryption.ConfigFile == "" && got.Files[encryptionFile] != nil {
-		e.Encryption.ConfigFile = file
-	}
 	peers.Join = got.Members
 	e.Peers = &peers
 	return nil

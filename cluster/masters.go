@@ -30,9 +30,27 @@ const (
 	SnapshotPath   = "/skiff/v1/snapshot"   // GET: an archive
 )
 
-// encryptionFile is where a master that joined keeps the cluster's
-// EncryptionConfiguration.
+// encryptionFile is where a master that joined or was restored keeps the
+// cluster's EncryptionConfiguration.
 const encryptionFile = "encryption.yaml"
+
+// findEncryption takes what this master was given when it joined, or was restored
+// from a snapshot, at each start that names no other file: its secrets can't be
+// read without.
+func (c *Cluster) findEncryption() error {
+	e := &c.config.APIServer.Etcd.Encryption
+	if e.ConfigFile != "" || c.config.DataDir == "" {
+		return nil
+	}
+	given := c.dir(encryptionFile)
+	switch _, err := os.Stat(given); {
+	case err == nil:
+		e.ConfigFile = given
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("encryption configuration: %w", err)
+	}
+	return nil
+}
 
 // paths are the handlers of all.
 func (c *Cluster) paths() map[string]http.Handler {
@@ -90,7 +108,7 @@ func (c *Cluster) letIn(ctx context.Context, ask joinRequest) (*joinAnswer, erro
 	if err := ask.differ(c.settings()); err != nil {
 		return nil, refusal{err}
 	}
-	files, err := sharedFiles(c.dir("pki"), "pki")
+	files, err := sharedFiles(c.dir())
 	if err != nil {
 		return nil, err
 	}
@@ -116,11 +134,11 @@ func userOf(ctx context.Context) string {
 	return ""
 }
 
-// sharedFiles are the CAs and keys below dir that all masters have, by their
-// path below base.
-func sharedFiles(dir, base string) (map[string][]byte, error) {
+// sharedFiles are the CAs and keys in the data directory dir that all masters
+// have, by their path below it.
+func sharedFiles(dir string) (map[string][]byte, error) {
 	out := map[string][]byte{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(dir, "pki"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !pki.Shared(path, exists, certificateIn) {
 			return err
 		}
@@ -129,7 +147,7 @@ func sharedFiles(dir, base string) (map[string][]byte, error) {
 			return err
 		}
 		name, err := filepath.Rel(dir, path)
-		out[filepath.Join(base, name)] = raw
+		out[name] = raw
 		return err
 	})
 	if err != nil {
@@ -148,7 +166,7 @@ func ShareKeys(from, to string) error {
 	if _, err := pki.Open(filepath.Join(from, "pki"), clock.RealClock{}); err != nil {
 		return err
 	}
-	files, err := sharedFiles(filepath.Join(from, "pki"), "pki")
+	files, err := sharedFiles(from)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (c *Cluster) WriteSnapshot(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	files, err := sharedFiles(c.dir("pki"), "pki")
+	files, err := sharedFiles(c.dir())
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ run() {
 	up=$!
 	set +m
 	# shellcheck disable=SC2064
-	trap "kill \$registry 2>/dev/null; kill -INT $up 2>/dev/null; wait $up; '$skiff' delete --data-dir '$data/cluster' >/dev/null; rm -rf '$data'" EXIT
+	trap "[ -z \"\$registry\" ] || kill \$registry; kill -INT $up 2>/dev/null; wait $up; '$skiff' delete --data-dir '$data/cluster' >/dev/null; rm -rf '$data'" EXIT
 	trap 'exit 1' INT TERM
 	until grep -q '^Ready in' "$ready"; do
 		kill -0 "$up" 2>/dev/null || {

@@ -163,11 +163,13 @@ func (a *Agent) closeWorkers() {
 	}
 }
 
-// activePods are those that take room on the node; a.mu is held.
+// activePods are those that take room on the node; a.mu is held. One that is gone
+// from the API takes none, although it may still be ending: its room has been
+// given away by then.
 func (a *Agent) activePods() []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, w := range a.workers {
-		if pod := w.Pod(); pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed && !w.Rejected() {
+		if pod := w.Pod(); pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed && !w.Rejected() && !w.Removed() {
 			out = append(out, pod)
 		}
 	}

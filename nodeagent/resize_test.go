@@ -236,6 +236,29 @@ func TestResizeSurvivesTheAgent(t *testing.T) {
 	deleteAndWait(t, c.Client(), pod)
 }
 
+// TestRemovedPodTakesNoRoom deletes a pod by force: it is gone from the API at
+// once, and its container takes seconds to end.
+func TestRemovedPodTakesNoRoom(t *testing.T) {
+	c := clustertest.APIServer(t)
+	ensureServiceAccount(t, c.Client())
+	realNode(t, c)
+	node := &corev1.Node{}
+	eventually(t, "node is there", func() (bool, string) {
+		err := c.Client().Get(t.Context(), client.ObjectKey{Name: "real"}, node)
+		return err == nil, fmt.Sprint(err)
+	})
+	all := node.Status.Allocatable.Cpu().String()
+	first, second := newPod("first", "real", args("stubborn"), requests(all)), newPod("second", "real", args("sleep"), requests(all))
+	create(t, c.Client(), first)
+	waitPod(t, c.Client(), first, "pod is ready", isReady)
+	if err := c.Client().Delete(t.Context(), first, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	create(t, c.Client(), second)
+	waitPod(t, c.Client(), second, "it takes the room of the first", isReady)
+	deleteAndWait(t, c.Client(), second)
+}
+
 func containerID(t *testing.T, c client.Client, pod *corev1.Pod) string {
 	t.Helper()
 	got := &corev1.Pod{}

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
 )
 
 // upProcess is a `skiff up` whose pods are in memory.

@@ -121,6 +121,13 @@ func (w *Worker) Rejected() bool {
 	return w.state.Ending != nil && w.state.Ending.Rejected
 }
 
+// Removed says that the pod is gone from the API.
+func (w *Worker) Removed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.removed
+}
+
 // RetryNow brings the next attempt of failed starts and volumes forward.
 func (w *Worker) RetryNow() {
 	w.mu.Lock()
