@@ -257,13 +257,17 @@ func writeHostRules(p *hostsPlan) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	masquerade(c, hostRules(p, nftables.TableFamilyIPv4), p.Networks)
+	var bridges []string
+	for i := range p.Networks {
+		bridges = append(bridges, p.bridge(i))
+	}
+	masquerade(c, hostRules(p, nftables.TableFamilyIPv4), p.Networks, bridges)
 	if p.IPv6 {
 		var networks []netip.Prefix
 		for i := range p.Networks {
 			networks = append(networks, p.network6(i))
 		}
-		masquerade(c, hostRules(p, nftables.TableFamilyIPv6), networks)
+		masquerade(c, hostRules(p, nftables.TableFamilyIPv6), networks, bridges)
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("masquerade of hosts: %w", err)
@@ -271,7 +275,10 @@ func writeHostRules(p *hostsPlan) error {
 	return nil
 }
 
-func masquerade(c *nftables.Conn, t *nftables.Table, networks []netip.Prefix) {
+// masquerade leaves alone what goes out by a bridge of the hosts. That is for
+// another host or a pod on it, and comes this way even within one bridge where
+// the machine has net.bridge.bridge-nf-call-iptables.
+func masquerade(c *nftables.Conn, t *nftables.Table, networks []netip.Prefix, bridges []string) {
 	c.AddTable(t)
 	c.DelTable(t)
 	c.AddTable(t)
@@ -281,10 +288,22 @@ func masquerade(c *nftables.Conn, t *nftables.Table, networks []netip.Prefix) {
 		for _, to := range networks {
 			exprs = append(exprs, inNetwork(to, false, expr.CmpOpNeq)...)
 		}
+		for _, b := range bridges {
+			exprs = append(exprs, notOutBy(b)...)
+		}
 		if from.Addr().Is6() { // what is for the link or for many stays as it is
 			exprs = append(exprs, inNetwork(netip.MustParsePrefix("2000::/3"), false, expr.CmpOpEq)...)
 		}
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(exprs, &expr.Masq{})})
+	}
+}
+
+func notOutBy(link string) []expr.Any {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, link)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: name},
 	}
 }
 

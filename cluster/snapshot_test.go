@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiffcluster/skiff/cluster"
@@ -64,6 +65,54 @@ func TestASnapshotBringsTheClusterBack(t *testing.T) {
 	newMaster(t).start(t, joinOf(t, restored)) // others join it again
 
 	damaged(t, file)
+}
+
+// A master that joined, or was restored, has the keys of encryption at each start.
+func TestAMasterKeepsTheEncryptionItWasGiven(t *testing.T) {
+	first := newMaster(t)
+	config := first.config(nil)
+	config.APIServer.Etcd.Encryption.ConfigFile = filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(config.APIServer.Etcd.Encryption.ConfigFile, []byte(`
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers: [{secretbox: {keys: [{name: a, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}}]
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := cluster.Start(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	if _, err := clientOf(t, c).CoreV1().Secrets("default").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	readable := func(what string, c *cluster.Cluster) {
+		t.Helper()
+		within(t, func() error { // a member that is back may look for its leader still
+			if _, err := clientOf(t, c).CoreV1().Secrets("default").Get(t.Context(), "s", metav1.GetOptions{}); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+			return nil
+		})
+	}
+	file := filepath.Join(t.TempDir(), "s"+cluster.SnapshotSuffix)
+	if _, err := cluster.SaveSnapshot(file, func(w io.Writer) error { return c.WriteSnapshot(t.Context(), w) }); err != nil {
+		t.Fatal(err)
+	}
+	second := newMaster(t)
+	joined := second.start(t, joinOf(t, c))
+	readable("joined", joined)
+	joined.Stop()
+	readable("started again", second.start(t, nil))
+
+	fresh := newMaster(t)
+	if _, err := cluster.RestoreSnapshot(file, fresh.dir); err != nil {
+		t.Fatal(err)
+	}
+	readable("restored", fresh.start(t, nil))
 }
 
 func TestSnapshotsOnSchedule(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
@@ -92,6 +93,44 @@ func TestQuotasAreCounted(t *testing.T) {
 	quotaUsed(t, c, quota, "configmaps=0/7")
 	if len(quota.Status.Used) != 1 {
 		t.Errorf("used %v", quota.Status.Used)
+	}
+}
+
+// TestQuotasStatusIsMended does what Kubernetes' conformance test does, which
+// waits longer than a resync takes.
+func TestQuotasStatusIsMended(t *testing.T) {
+	tests := []struct {
+		name  string
+		patch string
+	}{
+		{"when another writer has set other limits", `{"status":{"hard":{"cpu":"2","memory":"2Gi"}}}`},
+		{"when another writer has taken a limit away", `{"status":{"hard":{"cpu":null}}}`},
+		{"when another writer has taken away what is used", `{"status":{"used":null}}`},
+		{"when another writer has taken away all of it", `{"status":null}`},
+	}
+	c := start(t, "resourcequota-controller")
+	for i, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("quota-%d", i)}}
+			quota.Spec.Hard = corev1.ResourceList{"cpu": resource.MustParse("500m"), "memory": resource.MustParse("500Mi")}
+			create(t, c, quota)
+			quotaUsed(t, c, quota, "cpu=0/500m memory=0/500Mi")
+			change(t, c, quota, func() {
+				quota.Spec.Hard = corev1.ResourceList{"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi")}
+			})
+			quotaUsed(t, c, quota, "cpu=0/1 memory=0/1Gi")
+			counted := quota.ResourceVersion
+			if err := c.Status().Patch(t.Context(), quota, client.RawPatch(types.MergePatchType, []byte(test.patch))); err != nil {
+				t.Fatal(err)
+			}
+			if quota.ResourceVersion == counted {
+				t.Fatal("the patch changed nothing")
+			}
+			quotaUsed(t, c, quota, "cpu=0/1 memory=0/1Gi")
+			if len(quota.Status.Used) != 2 {
+				t.Errorf("used %v", quota.Status.Used)
+			}
+		})
 	}
 }
 

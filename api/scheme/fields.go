@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -60,8 +61,11 @@ func addFieldLabels(s *runtime.Scheme, k *api.Kind) error {
 
 // unknownLabel is the error for a field that a kind is not selected by.
 func unknownLabel(kind schema.GroupVersionKind, label string) error {
-	if kind == batchv1.SchemeGroupVersion.WithKind("Job") {
+	switch kind.GroupKind() {
+	case schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}:
 		return fmt.Errorf("field label %q not supported for Job", label)
+	case schema.GroupKind{Group: resourcev1.GroupName, Kind: "ResourceSlice"}:
+		return fmt.Errorf("field label not supported for %s: %s", kind, label)
 	}
 	return fmt.Errorf("field label not supported: %s", label)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -151,12 +152,22 @@ func (m *masters) find(n int, config cluster.Config) error {
 	return nil
 }
 
+// Ports of masters without hosts are below those that the system gives to
+// clients' connections (32768 to 60999 on Linux), which one would find taken when
+// it is started again.
+const firstPort, endPort = 20000, 32000
+
 func freePort(ip net.IP) (int, error) {
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip})
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	var last error
+	for range 100 {
+		port := firstPort + rand.IntN(endPort-firstPort) //nolint:gosec // no secret
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip, Port: port})
+		if err == nil {
+			return port, l.Close()
+		}
+		last = err
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	return 0, fmt.Errorf("find a free port: %w", last)
 }
 
 // alone says that there is one master.

@@ -10,6 +10,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/skiffcluster/skiff/cluster"
 )
 
 // upProcess is a `skiff up` whose pods are in memory.
@@ -84,6 +90,26 @@ func (u *upProcess) masters() (all []profile) {
 	return all
 }
 
+func (u *upProcess) ready(t *testing.T) kubernetes.Interface {
+	t.Helper()
+	eventually(t, "skiff up is ready", func() error {
+		select {
+		case <-u.ended:
+			t.Fatalf("skiff up ended: %s", u.output())
+		default:
+		}
+		if _, ok := u.running(); !ok {
+			return fmt.Errorf("it says: %s", u.output())
+		}
+		return nil
+	})
+	k, err := clientOf(u.profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
@@ -97,6 +123,16 @@ func eventually(t *testing.T, what string, check func() error) {
 	}
 }
 
+func write(t *testing.T, k kubernetes.Interface, name string) {
+	t.Helper()
+	eventually(t, "a ConfigMap is written", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := k.CoreV1().ConfigMaps("default").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		return err
+	})
+}
+
 func TestACommandThatFailsSaysWhyLast(t *testing.T) {
 	for _, c := range []struct{ name, said, want string }{
 		{"what it said last counts", "Error: old\nwarning\nError: new\nRun 'skiff server --help' for usage.\n", "new"},
@@ -108,6 +144,75 @@ func TestACommandThatFailsSaysWhyLast(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The data of a master that was alone is the first's of several, each of which
+// is a process that can be killed without the cluster's ending.
+func TestEachOfSeveralMastersCanBeKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a cluster of three masters twice")
+	}
+	p := profile{"many", filepath.Join(t.TempDir(), "many")}
+	alone := startUp(t, p)
+	write(t, alone.ready(t), "of-one")
+	alone.end(t, syscall.SIGTERM)
+
+	u := startUp(t, p, "--masters", "3")
+	k := u.ready(t)
+	if _, err := k.CoreV1().ConfigMaps("default").Get(t.Context(), "of-one", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+	if all := u.masters(); len(all) != 3 {
+		t.Fatalf("there are the masters %v", all)
+	}
+	for i, m := range u.masters() {
+		r, ok := m.running()
+		if !ok || r.PID == u.cmd.Process.Pid {
+			t.Fatalf("master %d is process %d of skiff up's %d", i, r.PID, u.cmd.Process.Pid)
+		}
+		if err := syscall.Kill(r.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		write(t, k, fmt.Sprintf("without-%d", i))
+		eventually(t, "a master is started again", func() error {
+			if now, ok := m.running(); !ok || now.PID == r.PID || !now.Ready {
+				return fmt.Errorf("it is %+v", now)
+			}
+			return nil
+		})
+		eventually(t, "it serves", func() error {
+			if s := masterState(t.Context(), p, seatOf(t, p, i)); !strings.HasPrefix(s, "ok") {
+				return fmt.Errorf("it is %s", s)
+			}
+			return nil
+		})
+	}
+
+	// Its end, however it comes, is the end of all, and the next start goes on.
+	u.end(t, syscall.SIGKILL)
+	again := startUp(t, p)
+	k = again.ready(t)
+	for _, name := range []string{"of-one", "without-0", "without-1", "without-2"} {
+		if _, err := k.CoreV1().ConfigMaps("default").Get(t.Context(), name, metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	again.end(t, syscall.SIGKILL)
+	if err := cluster.Remove(t.Context(), p.dir); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(p.dir); !os.IsNotExist(err) {
+		t.Errorf("data is left: %v", err)
+	}
+}
+
+func seatOf(t *testing.T, p profile, i int) seat {
+	t.Helper()
+	seats, err := readSeats(p)
+	if err != nil || len(seats) <= i {
+		t.Fatalf("seats %v, %v", seats, err)
+	}
+	return seats[i]
 }
 
 func TestAMasterThatCannotStartIsToldAtOnce(t *testing.T) {

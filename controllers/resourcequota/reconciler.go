@@ -57,12 +57,10 @@ type mapper interface {
 // from the first quota on that names it.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.cache, r.mapper = mgr.GetCache(), mgr.GetRESTMapper()
-	// The API server writes status.used as it lets something in, which this
-	// cache may not show yet: to count at that moment is to count too little.
 	changed := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, is := e.ObjectOld.(*corev1.ResourceQuota)
 		after, isToo := e.ObjectNew.(*corev1.ResourceQuota)
-		return is && isToo && (before.UID != after.UID || !apiequality.Semantic.DeepEqual(before.Spec, after.Spec))
+		return is && isToo && needsCount(before, after)
 	}}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("resourcequota-controller").
@@ -103,6 +101,23 @@ func planStatus(q *corev1.ResourceQuota, counted corev1.ResourceList) corev1.Res
 	}
 	hard := quota.Add(corev1.ResourceList{}, q.Spec.Hard)
 	return corev1.ResourceQuotaStatus{Hard: hard, Used: quota.Mask(used, quota.ResourceNames(hard))}
+}
+
+// needsCount tells whether an update of a quota starts a turn. New amounts in
+// status.used don't: the API server writes them as it lets something in, which
+// this cache may not show yet, and to count at that moment is to count too
+// little. It never changes status.hard, nor takes an amount away: what another
+// writer has done to those is mended at once, where kube-controller-manager
+// leaves it until its next resync.
+func needsCount(before, after *corev1.ResourceQuota) bool {
+	if before.UID != after.UID || !apiequality.Semantic.DeepEqual(before.Spec, after.Spec) {
+		return true
+	}
+	if apiequality.Semantic.DeepEqual(before.Status.Hard, before.Spec.Hard) && !apiequality.Semantic.DeepEqual(after.Status.Hard, after.Spec.Hard) {
+		return true
+	}
+	lost := quota.Difference(quota.ResourceNames(before.Status.Used), quota.ResourceNames(after.Status.Used))
+	return len(quota.Intersection(lost, quota.ResourceNames(after.Spec.Hard))) > 0
 }
 
 // enqueue starts a turn for the quotas of a namespace after some time.
