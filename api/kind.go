@@ -48,6 +48,9 @@ type Of[T any] struct {
 	// may not change. The status is carried over by the registry when Status
 	// is set.
 	PrepareUpdate func(obj, old *T)
+	// Reset are fields that an update of the main resource does not change,
+	// beside a Status, so that nobody becomes their manager ("spec").
+	Reset []string
 	// Generation makes the registry count changes of anything but metadata and
 	// status in metadata.generation.
 	Generation bool
@@ -126,6 +129,9 @@ type Status[T any] struct {
 	Validate func(obj, old *T) field.ErrorList
 	// ResetOnCreate is what a new object's status becomes; nil clears it.
 	ResetOnCreate func(*T)
+	// NoTable refuses to print the subresource as a table, as Kubernetes does
+	// for some kinds.
+	NoTable bool
 }
 
 // Scale is the scale subresource of T: how its replicas are read and set.
@@ -177,6 +183,7 @@ type Kind struct {
 	ChangeFirst           bool
 	ReturnDeleted         bool
 	Indexed               []string
+	Reset                 []string
 
 	New     func() runtime.Object
 	Default func(runtime.Object)
@@ -207,6 +214,7 @@ type KindStatus struct {
 	ResetOnCreate func(runtime.Object)
 	PrepareUpdate func(obj, old runtime.Object)
 	Validate      func(obj, old runtime.Object) field.ErrorList
+	NoTable       bool
 }
 
 // KindScale is a [Scale] without its type.
@@ -225,7 +233,7 @@ func (o Of[T]) Erase() *Kind {
 		Namespaced: !o.ClusterScoped, StorageVersion: o.StorageVersion, StorageResource: o.StorageResource,
 		Generation: o.Generation, OrphanByDefault: o.OrphanByDefault, OrphanWarning: o.OrphanWarning, Uncollected: o.Uncollected,
 		NoUnconditionalUpdate: o.NoUnconditionalUpdate, CreateOnUpdate: o.CreateOnUpdate,
-		NoDeleteCollection: o.NoDeleteCollection, FreeFinalizers: o.FreeFinalizers, ChangeFirst: o.ChangeFirst, ReturnDeleted: o.ReturnDeleted, Indexed: o.Indexed, NameValidation: o.NameValidation,
+		NoDeleteCollection: o.NoDeleteCollection, FreeFinalizers: o.FreeFinalizers, ChangeFirst: o.ChangeFirst, ReturnDeleted: o.ReturnDeleted, Indexed: o.Indexed, Reset: o.Reset, NameValidation: o.NameValidation,
 		New: func() runtime.Object { return any(new(T)).(runtime.Object) },
 	}
 	if k.Singular == "" {
@@ -322,7 +330,7 @@ func (o Of[T]) eraseColumns(k *Kind) {
 
 func (o Of[T]) eraseSubresources(k *Kind) {
 	if s := o.Status; s != nil {
-		k.Status = &KindStatus{KeepMetadata: s.KeepMetadata, Keep: s.Keep, PrepareUpdate: two(s.PrepareUpdate), Validate: check(s.Validate), ResetOnCreate: one(s.ResetOnCreate)}
+		k.Status = &KindStatus{KeepMetadata: s.KeepMetadata, Keep: s.Keep, PrepareUpdate: two(s.PrepareUpdate), Validate: check(s.Validate), ResetOnCreate: one(s.ResetOnCreate), NoTable: s.NoTable}
 		if s.ResetOnCreate == nil {
 			k.Status.ResetOnCreate = clearStatus
 		}

@@ -27,7 +27,12 @@ func quotaUsed(t *testing.T, c client.Client, quota *corev1.ResourceQuota, want 
 		var parts []string
 		for _, each := range strings.Fields(want) {
 			name, _, _ := strings.Cut(each, "=")
-			used, hard := quota.Status.Used[corev1.ResourceName(name)], quota.Status.Hard[corev1.ResourceName(name)]
+			used, counted := quota.Status.Used[corev1.ResourceName(name)]
+			if !counted {
+				parts = append(parts, name+" not counted")
+				continue
+			}
+			hard := quota.Status.Hard[corev1.ResourceName(name)]
 			parts = append(parts, fmt.Sprintf("%s=%s/%s", name, used.String(), hard.String()))
 		}
 		if got := strings.Join(parts, " "); got != want {
@@ -127,9 +132,6 @@ func TestQuotasStatusIsMended(t *testing.T) {
 				t.Fatal("the patch changed nothing")
 			}
 			quotaUsed(t, c, quota, "cpu=0/1 memory=0/1Gi")
-			if len(quota.Status.Used) != 2 {
-				t.Errorf("used %v", quota.Status.Used)
-			}
 		})
 	}
 }

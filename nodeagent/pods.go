@@ -231,6 +231,9 @@ func (h host) Gone(pod *corev1.Pod) {
 		w.Close()
 	}
 	h.writer.Forget(pod.UID)
+	if h.policies != nil {
+		h.policies.forget(pod)
+	}
 	if err := h.allocations.Release(pod.UID); err != nil {
 		klog.FromContext(h.ctx).Error(err, "Forgetting pod", "Pod", klog.KObj(pod))
 	}

@@ -325,6 +325,16 @@ func (p *policies) deletePod(pod *corev1.Pod) {
 	p.model.DeletePod(key)
 }
 
+// forget is told of a pod of which nothing is left on the node. Without policies
+// nobody else tells of that.
+func (p *policies) forget(pod *corev1.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if key := keyOf(pod); p.connected[key].uid == pod.UID {
+		delete(p.connected, key)
+	}
+}
+
 func allContainers(pod *corev1.Pod) []corev1.Container {
 	out := append([]corev1.Container{}, pod.Spec.Containers...)
 	return append(out, pod.Spec.InitContainers...)

@@ -49,3 +49,17 @@ func TestPoliciesKnowWhichPodIsNew(t *testing.T) {
 		})
 	}
 }
+
+func TestPoliciesForgetWhatIsGone(t *testing.T) {
+	p := newPolicies(nil, "here", "none")
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: "db-0", UID: "new"}}
+	before := pod.DeepCopy()
+	before.UID = "old"
+	p.connected[keyOf(pod)] = connectedPod{uid: pod.UID}
+	if p.forget(before); len(p.connected) != 1 {
+		t.Error("a pod of its name that was before takes it along")
+	}
+	if p.forget(pod); len(p.connected) != 0 {
+		t.Errorf("left: %v", p.connected)
+	}
+}

@@ -46,7 +46,7 @@ var APIService = api.Of[apiregistrationv1.APIService]{
 	},
 	NameValidation: validate.PathSegment,
 	Validate:       validateAPIService,
-	Status:         &api.Status[apiregistrationv1.APIService]{Keep: []string{"labels", "annotations", "finalizers", "ownerReferences"}, Validate: validateStatus},
+	Status:         &api.Status[apiregistrationv1.APIService]{Keep: []string{"labels", "annotations", "finalizers", "ownerReferences"}, Validate: validateStatus, NoTable: true},
 
 	Columns: []api.Column[apiregistrationv1.APIService]{
 		print.Name[apiregistrationv1.APIService](),

@@ -25,6 +25,7 @@ var CertificateSigningRequest = api.Of[certificatesv1.CertificateSigningRequest]
 	ClusterScoped: true,
 
 	NameValidation: func(string, bool) []string { return nil },
+	Reset:          []string{"spec"},
 	PrepareUpdate: func(r, old *certificatesv1.CertificateSigningRequest) {
 		r.Spec, r.Status = old.Spec, old.Status
 	},

@@ -9,10 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
-	"github.com/skiffcluster/skiff/api/print"
 	"github.com/skiffcluster/skiff/api/validate"
 )
 
@@ -22,10 +22,14 @@ var LimitRange = api.Of[corev1.LimitRange]{
 	ShortNames:     []string{"limits"},
 	CreateOnUpdate: true,
 
-	Default:  defaultLimitRange,
+	Default: defaultLimitRange,
+	// Nobody needs to know the name of one.
+	PrepareCreate: func(l *corev1.LimitRange) {
+		if l.Name == "" {
+			l.Name = string(uuid.NewUUID())
+		}
+	},
 	Validate: validateLimitRange,
-
-	Columns: []api.Column[corev1.LimitRange]{print.Name[corev1.LimitRange](), print.CreatedAt[corev1.LimitRange]()},
 }
 
 // defaultLimitRange derives the defaults of containers from the bounds: the

@@ -85,6 +85,7 @@ var Pod = api.Of[corev1.Pod]{
 // not have: it is decided when a pod is made.
 func defaultPod(pod *corev1.Pod) {
 	DefaultPodSpec(&pod.Spec)
+	defaultPodIPs(&pod.Status)
 	setPtr(&pod.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {

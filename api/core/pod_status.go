@@ -35,13 +35,12 @@ func preparePodStatus(pod, old *corev1.Pod) {
 			set(&c.ObservedGeneration, was.Conditions[j].ObservedGeneration)
 		}
 	}
-	defaultPodIPs(is)
 }
 
 // defaultPodIPs keeps the one address and the first of the list the same for
-// clients that set one of the two.
+// clients that set one of the two; the one wins over a list that differs.
 func defaultPodIPs(s *corev1.PodStatus) {
-	if s.PodIP != "" && len(s.PodIPs) == 0 {
+	if s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP) {
 		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
 	}
 	if s.PodIP == "" && len(s.PodIPs) > 0 {

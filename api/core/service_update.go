@@ -20,7 +20,7 @@ func normalizeClusterIPs(s *corev1.Service) {
 // becomes of a type that has no use for it and the client did not change it.
 func prepareServiceUpdate(s, old *corev1.Service) {
 	keepAllocated(s, old)
-	followClusterIP(s, old)
+	FollowClusterIP(s, old)
 	dropUnused(s, old)
 }
 
@@ -67,8 +67,8 @@ func nodePorts(s *corev1.Service) map[int32]bool {
 	return set
 }
 
-// followClusterIP lets a change of clusterIP alone change clusterIPs too.
-func followClusterIP(s, old *corev1.Service) {
+// FollowClusterIP lets a change of clusterIP alone change clusterIPs too.
+func FollowClusterIP(s, old *corev1.Service) {
 	if s.Spec.ClusterIP == old.Spec.ClusterIP || !slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
 		return
 	}

@@ -171,6 +171,14 @@ func checkSessionAffinity(e *validate.Errors, spec *corev1.ServiceSpec, fld *fie
 	}
 }
 
+// ValidateClusterIPs checks the addresses and families that a client asks for,
+// before the server adds its own.
+func ValidateClusterIPs(s *corev1.Service) field.ErrorList {
+	var e validate.Errors
+	checkClusterIPs(&e, s, field.NewPath("spec"))
+	return e.List()
+}
+
 // checkClusterIPs checks the addresses and how they go with the families. That
 // addresses are there, and in range, is the allocator's affair.
 func checkClusterIPs(e *validate.Errors, s *corev1.Service, fld *field.Path) {

@@ -16,9 +16,8 @@ import (
 // both groups are worked on in; api/scheme converts.
 var Event = api.Of[corev1.Event]{
 	Group: eventsv1.GroupName, Version: "v1", Kind: "Event", Resource: "events",
-	NameValidation:  validate.PathSegment,
+	NameValidation:  apivalidation.NameIsDNSSubdomain,
 	Uncollected:     true,
-	FreeFinalizers:  true,
 	ShortNames:      []string{"ev"},
 	StorageVersion:  corev1.SchemeGroupVersion,
 	StorageResource: schema.GroupResource{Resource: "events"},

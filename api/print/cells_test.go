@@ -38,14 +38,11 @@ func TestCells(t *testing.T) {
 func TestColumns(t *testing.T) {
 	made := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", CreationTimestamp: made}}
-	name, age, created := print.Name[corev1.Pod](), print.Age[corev1.Pod](), print.CreatedAt[corev1.Pod]()
+	name, age := print.Name[corev1.Pod](), print.Age[corev1.Pod]()
 	if name.Value(pod) != any("a") || name.Format != "name" || name.Description == "" {
 		t.Errorf("The name's column is %v.", name)
 	}
 	if age.Value(pod) != any(made) || age.Description == "" {
 		t.Errorf("The age's column is %v.", age)
-	}
-	if created.Value(pod) != any("2026-01-02T03:04:05Z") || created.Type != "date" {
-		t.Errorf("The time's column is %v.", created)
 	}
 }

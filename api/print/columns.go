@@ -1,8 +1,6 @@
 package print
 
 import (
-	"time"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skiffcluster/skiff/api"
@@ -26,12 +24,3 @@ func Age[T any]() api.Column[T] {
 
 // metadata is the metadata of an object of a kind; every kind has it.
 func metadata[T any](obj *T) metav1.Object { return any(obj).(metav1.Object) }
-
-// CreatedAt is the only column beside the name of kinds that have no table of
-// their own: when the object was made.
-func CreatedAt[T any]() api.Column[T] {
-	return api.Column[T]{
-		Name: "Created At", Type: "date", Description: AgeDoc(),
-		Value: func(obj *T) any { return metadata(obj).GetCreationTimestamp().UTC().Format(time.RFC3339) },
-	}
-}

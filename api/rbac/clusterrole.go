@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
-	"github.com/skiffcluster/skiff/api/print"
 	"github.com/skiffcluster/skiff/api/validate"
 )
 
@@ -19,8 +18,6 @@ var ClusterRole = api.Of[rbacv1.ClusterRole]{
 
 	NameValidation: anyName,
 	Validate:       validateClusterRole,
-
-	Columns: []api.Column[rbacv1.ClusterRole]{print.Name[rbacv1.ClusterRole](), print.CreatedAt[rbacv1.ClusterRole]()},
 }
 
 func validateClusterRole(r *rbacv1.ClusterRole) field.ErrorList {

@@ -5,7 +5,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
-	"github.com/skiffcluster/skiff/api/print"
 	"github.com/skiffcluster/skiff/api/validate"
 )
 
@@ -20,6 +19,4 @@ var Role = api.Of[rbacv1.Role]{
 		checkRules(&e, r.Rules, true)
 		return e.List()
 	},
-
-	Columns: []api.Column[rbacv1.Role]{print.Name[rbacv1.Role](), print.CreatedAt[rbacv1.Role]()},
 }

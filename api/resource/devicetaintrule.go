@@ -44,6 +44,7 @@ var DeviceTaintRule = api.Of[resourcev1.DeviceTaintRule]{
 		return e.List()
 	},
 	Status: &api.Status[resourcev1.DeviceTaintRule]{
+		NoTable:      true,
 		KeepMetadata: true,
 		Validate: func(r, _ *resourcev1.DeviceTaintRule) field.ErrorList {
 			fld := field.NewPath("status", "conditions")

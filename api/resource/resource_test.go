@@ -231,7 +231,7 @@ func TestSlices(t *testing.T) {
 				}
 			}),
 			[]string{
-				"spec.devices[0].attributes[a]: Invalid value: \"\": exactly one value must be specified",
+				"spec.devices[0].attributes[a]: Invalid value: \"\": must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`",
 				"spec.devices[0].attributes[b].version: Invalid value: \"1.x\": must be a string compatible with semver.org spec 2.0.0",
 				"spec.devices[0].attributes: Invalid value: \"c/d/e\": must not contain more than one slash",
 				"spec.devices[0].attributes[f].strings: Invalid value: []: must not be empty if specified",

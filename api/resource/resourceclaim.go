@@ -24,7 +24,7 @@ var ResourceClaim = api.Of[resourcev1.ResourceClaim]{
 		e.Unchanged(field.NewPath("spec"), c.Spec, old.Spec)
 		return e.List()
 	},
-	Status: &api.Status[resourcev1.ResourceClaim]{KeepMetadata: true, Validate: checkClaimStatus},
+	Status: &api.Status[resourcev1.ResourceClaim]{KeepMetadata: true, NoTable: true, Validate: checkClaimStatus},
 
 	Columns: []api.Column[resourcev1.ResourceClaim]{
 		print.Name[resourcev1.ResourceClaim](),

@@ -16,15 +16,33 @@ var ResourceClaimTemplate = api.Of[resourcev1.ResourceClaimTemplate]{
 	ReturnDeleted: true,
 
 	Default: func(t *resourcev1.ResourceClaimTemplate) { defaultClaim(&t.Spec.Spec) },
-	ValidateCreate: func(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
-		fld := field.NewPath("spec")
-		errs := apivalidation.ValidateAnnotations(t.Spec.Annotations, fld.Child("metadata", "annotations"))
-		errs = append(errs, metav1validation.ValidateLabels(t.Spec.Labels, fld.Child("metadata", "labels"))...)
-		return append(errs, checkClaim(&t.Spec.Spec, fld.Child("spec"))...)
-	},
-	ValidateUpdate: func(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {
-		return apivalidation.ValidateImmutableField(t.Spec, old.Spec, field.NewPath("spec"))
-	},
+	ValidateCreate: validateTemplate,
+	ValidateUpdate: validateTemplateUpdate,
 
 	Columns: []api.Column[resourcev1.ResourceClaimTemplate]{print.Name[resourcev1.ResourceClaimTemplate](), print.Age[resourcev1.ResourceClaimTemplate]()},
+}
+
+func validateTemplate(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
+	fld := field.NewPath("spec")
+	errs := apivalidation.ValidateAnnotations(t.Spec.Annotations, fld.Child("metadata", "annotations"))
+	errs = append(errs, metav1validation.ValidateLabels(t.Spec.Labels, fld.Child("metadata", "labels"))...)
+	return append(errs, checkClaim(&t.Spec.Spec, fld.Child("spec"))...)
+}
+
+// validateTemplateUpdate tells what is wrong with the new spec as well as that
+// it may not change at all, what is twice or unknown last.
+func validateTemplateUpdate(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {
+	immutable := apivalidation.ValidateImmutableField(t.Spec, old.Spec, field.NewPath("spec"))
+	if len(immutable) == 0 {
+		return nil // what was stored stays valid
+	}
+	var first, last field.ErrorList
+	for _, err := range validateTemplate(t) {
+		if err.Type == field.ErrorTypeDuplicate || err.Type == field.ErrorTypeNotSupported {
+			last = append(last, err)
+		} else {
+			first = append(first, err)
+		}
+	}
+	return append(append(first, immutable...), last...)
 }

@@ -117,7 +117,7 @@ func checkAttribute(e *validate.Errors, a *resourcev1.DeviceAttribute, p *field.
 	listed(e, a.VersionValues, p.Child("versions"), text(true))
 	switch {
 	case set == 0:
-		e.Invalid(p, "", "exactly one value must be specified")
+		e.Invalid(p, "", "must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`")
 	case set > 1:
 		e.Invalid(p, *a, "exactly one value must be specified")
 	}

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -72,6 +73,7 @@ func TestFieldLabels(t *testing.T) {
 		{"a group has its own names", event, "regarding.name", "involvedObject.name", ""},
 		{"and no others", event, "involvedObject.name", "", "field label not supported: involvedObject.name"},
 		{"jobs say it their way", batchv1.SchemeGroupVersion.WithKind("Job"), "spec.suspend", "", `field label "spec.suspend" not supported for Job`},
+		{"slices say of which kind", resourcev1.SchemeGroupVersion.WithKind("ResourceSlice"), "bad", "", "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: bad"},
 		{"what is in no namespace has none", corev1.SchemeGroupVersion.WithKind("Namespace"), "metadata.namespace", "", "field label not supported: metadata.namespace"},
 		{"a kind without fields has its name", appsv1.SchemeGroupVersion.WithKind("Deployment"), "metadata.name", "metadata.name", ""},
 		{

@@ -106,8 +106,6 @@ var CSIStorageCapacity = api.Of[storagev1.CSIStorageCapacity]{
 		e.Add(apivalidation.ValidateImmutableField(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName")))
 		return e.List()
 	},
-
-	Columns: []api.Column[storagev1.CSIStorageCapacity]{print.Name[storagev1.CSIStorageCapacity](), print.CreatedAt[storagev1.CSIStorageCapacity]()},
 }
 
 func validateCapacity(c *storagev1.CSIStorageCapacity) field.ErrorList {

@@ -80,10 +80,6 @@ func (a *approval) Update(ctx context.Context, name string, info rest.UpdatedObj
 	return a.store.Update(ctx, name, info, create, update, false, o)
 }
 
-func (a *approval) ConvertToTable(ctx context.Context, obj, o runtime.Object) (*metav1.Table, error) {
-	return a.store.ConvertToTable(ctx, obj, o)
-}
-
 func (a *approval) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	return a.store.GetResetFields()
 }

@@ -54,6 +54,11 @@ func New(scheme *runtime.Scheme, k *api.Kind, getter generic.RESTOptionsGetter, 
 	r := &Resource{Kind: k, Storage: map[string]rest.Storage{}}
 	if shared != nil {
 		r.Store = shared.Store
+		if shared.Kind.GVK.Group != k.GVK.Group { // which has rules of its own
+			store, base := *shared.Store, r.strategy(scheme)
+			store.CreateStrategy, store.UpdateStrategy, store.ResetFieldsStrategy = base, base, base
+			r.Store = &store
+		}
 	} else {
 		store, err := newStore(scheme, k, getter)
 		if err != nil {
@@ -71,7 +76,10 @@ func New(scheme *runtime.Scheme, k *api.Kind, getter generic.RESTOptionsGetter, 
 		s := statusStrategy{r.strategy(scheme)}
 		store.UpdateStrategy, store.ResetFieldsStrategy = s, s
 		r.status = &store
-		r.Storage[k.GVR.Resource+"/status"] = &statusStorage{&store}
+		r.Storage[k.GVR.Resource+"/status"] = &statusStorage{plainStatus{&store}}
+		if k.Status.NoTable {
+			r.Storage[k.GVR.Resource+"/status"] = &plainStatus{&store}
+		}
 	}
 	if k.Scale != nil {
 		r.Storage[k.GVR.Resource+"/scale"] = &scaleStorage{r.Store, k}

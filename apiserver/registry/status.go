@@ -27,7 +27,7 @@ func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 }
 
 func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	return s.kind.Status.Validate(obj, old)
+	return append(s.finalizers(obj.(metav1.Object)), s.kind.Status.Validate(obj, old)...)
 }
 
 func (s statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
@@ -54,17 +54,21 @@ var keep = map[string]func(m, before metav1.Object){
 	"deletionTimestamp": func(m, _ metav1.Object) { m.SetDeletionTimestamp(nil) },
 }
 
-// statusStorage serves get, update and patch of a status.
-type statusStorage struct{ store *genericregistry.Store }
+// statusStorage serves get, update and patch of a status, printed as a table
+// too.
+type statusStorage struct{ plainStatus }
 
-func (s *statusStorage) New() runtime.Object { return s.store.New() }
-func (s *statusStorage) Destroy()            {}
+// plainStatus serves a status as it is only.
+type plainStatus struct{ store *genericregistry.Store }
 
-func (s *statusStorage) Get(ctx context.Context, name string, o *metav1.GetOptions) (runtime.Object, error) {
+func (s *plainStatus) New() runtime.Object { return s.store.New() }
+func (s *plainStatus) Destroy()            {}
+
+func (s *plainStatus) Get(ctx context.Context, name string, o *metav1.GetOptions) (runtime.Object, error) {
 	return s.store.Get(ctx, name, o)
 }
 
-func (s *statusStorage) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
+func (s *plainStatus) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
 	update rest.ValidateObjectUpdateFunc, _ bool, o *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
 	return s.store.Update(ctx, name, info, create, update, false, o)
@@ -74,6 +78,6 @@ func (s *statusStorage) ConvertToTable(ctx context.Context, obj, o runtime.Objec
 	return s.store.ConvertToTable(ctx, obj, o)
 }
 
-func (s *statusStorage) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+func (s *plainStatus) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	return s.store.GetResetFields()
 }

@@ -117,10 +117,17 @@ func (s strategy) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object)
 // GetResetFields tells server-side apply which fields a write of the main
 // resource does not change, so that their managers keep them.
 func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	if s.kind.Status == nil {
+	set := fieldpath.NewSet()
+	for _, name := range s.kind.Reset {
+		set.Insert(fieldpath.MakePathOrDie(name))
+	}
+	if s.kind.Status != nil {
+		set.Insert(fieldpath.MakePathOrDie("status"))
+	}
+	if set.Empty() {
 		return nil
 	}
-	return s.forVersion(fieldpath.NewSet(fieldpath.MakePathOrDie("status")))
+	return s.forVersion(set)
 }
 
 func (s strategy) forVersion(set *fieldpath.Set) map[fieldpath.APIVersion]*fieldpath.Set {

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/klog/v2"
+
+	"github.com/skiffcluster/skiff/api/core"
 )
 
 // Allocator gives services their addresses and ports. The first of Addresses
@@ -109,6 +111,7 @@ func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bo
 	before, owner := held(old), ownerOf(s)
 	if old != nil {
 		owner = ownerOf(old) // the new one may leave out its UID
+		core.FollowClusterIP(s, old)
 		inherit(s, old)
 	}
 	if dryRun {
@@ -207,6 +210,12 @@ func (t *turn) fill(ctx context.Context, s *corev1.Service) error {
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
+	if s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0 {
+		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
+	}
+	if errs := core.ValidateClusterIPs(s); len(errs) > 0 {
+		return invalid(s, errs...)
+	}
 	if err := t.families(s); err != nil {
 		return err
 	}
@@ -257,9 +266,6 @@ func (t *turn) families(s *corev1.Service) error {
 }
 
 func (t *turn) fillAddresses(ctx context.Context, s *corev1.Service) error {
-	if s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0 {
-		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
-	}
 	for i, f := range s.Spec.IPFamilies {
 		r := t.rangeOf(f)
 		if i < len(s.Spec.ClusterIPs) && s.Spec.ClusterIPs[i] != "" {
@@ -426,8 +432,8 @@ func repair(ctx context.Context, c Claims, want map[string]string, ours func(str
 	return nil
 }
 
-func invalid(s *corev1.Service, err *field.Error) error {
-	return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), s.Name, field.ErrorList{err})
+func invalid(s *corev1.Service, errs ...*field.Error) error {
+	return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), s.Name, errs)
 }
 
 func family(is6 bool) corev1.IPFamily {
