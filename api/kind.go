@@ -129,6 +129,9 @@ type Status[T any] struct {
 	Validate func(obj, old *T) field.ErrorList
 	// ResetOnCreate is what a new object's status becomes; nil clears it.
 	ResetOnCreate func(*T)
+	// FreeFinalizers lets an update of the status set finalizers that one of
+	// the main resource refuses.
+	FreeFinalizers bool
 	// NoTable refuses to print the subresource as a table, as Kubernetes does
 	// for some kinds.
 	NoTable bool
@@ -215,6 +218,8 @@ type KindStatus struct {
 	PrepareUpdate func(obj, old runtime.Object)
 	Validate      func(obj, old runtime.Object) field.ErrorList
 	NoTable       bool
+
+	FreeFinalizers bool
 }
 
 // KindScale is a [Scale] without its type.
@@ -330,7 +335,7 @@ func (o Of[T]) eraseColumns(k *Kind) {
 
 func (o Of[T]) eraseSubresources(k *Kind) {
 	if s := o.Status; s != nil {
-		k.Status = &KindStatus{KeepMetadata: s.KeepMetadata, Keep: s.Keep, PrepareUpdate: two(s.PrepareUpdate), Validate: check(s.Validate), ResetOnCreate: one(s.ResetOnCreate), NoTable: s.NoTable}
+		k.Status = &KindStatus{KeepMetadata: s.KeepMetadata, Keep: s.Keep, PrepareUpdate: two(s.PrepareUpdate), Validate: check(s.Validate), ResetOnCreate: one(s.ResetOnCreate), NoTable: s.NoTable, FreeFinalizers: s.FreeFinalizers}
 		if s.ResetOnCreate == nil {
 			k.Status.ResetOnCreate = clearStatus
 		}

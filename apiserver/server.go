@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -88,11 +89,14 @@ type Server struct {
 	audiences     authenticator.Audiences
 }
 
+// release is the minor version, "1.37", as the API's documents name it.
+var release = strings.TrimPrefix(Version[:strings.LastIndexByte(Version, '.')], "v")
+
 // shared is what all servers of a process have in common: it is costly to make
 // and never changed after.
 var shared = sync.OnceValue(func() *types {
 	s := scheme.New()
-	return &types{s, serializer.NewCodecFactory(s), runtime.NewParameterCodec(s), openapi.New(Version, s, apiextensions.Scheme)}
+	return &types{s, serializer.NewCodecFactory(s), runtime.NewParameterCodec(s), openapi.New(release, s, apiextensions.Scheme)}
 })
 
 type types struct {

@@ -90,7 +90,7 @@ func TestKindsAreDeclaredInFull(t *testing.T) {
 			t.Errorf("objects are worked on as %T, which is not stored as %s", internal, k.StorageVersion)
 		}
 		named := func(c metav1.TableColumnDefinition) bool { return c.Name == "Name" && c.Format == "name" }
-		if !slices.ContainsFunc(k.Columns, named) {
+		if len(k.Columns) > 0 && !slices.ContainsFunc(k.Columns, named) { // those without have the library's
 			t.Errorf("no column has the name: %v", k.Columns)
 		}
 		for _, c := range k.Columns {

@@ -79,7 +79,7 @@ var APIService = api.Of[apiregistrationv1.APIService]{
 func validateAPIService(s *apiregistrationv1.APIService) field.ErrorList {
 	var e validate.Errors
 	spec, fld := &s.Spec, field.NewPath("spec")
-	if want := spec.Version + "." + spec.Group; s.Name != want && len(validate.PathSegment(s.Name, false)) == 0 {
+	if want := spec.Version + "." + spec.Group; s.Name != want && s.Name != "" && len(validate.PathSegment(s.Name, false)) == 0 {
 		e.Invalidf(field.NewPath("metadata", "name"), s.Name, "must be `spec.version+\".\"+spec.group`: %q", want)
 	}
 	switch {

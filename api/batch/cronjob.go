@@ -37,7 +37,7 @@ var CronJob = api.Of[batchv1.CronJob]{
 	ValidateUpdate: validateCronJobUpdate,
 	Warnings:       warnCronJob,
 
-	Status: &api.Status[batchv1.CronJob]{},
+	Status: &api.Status[batchv1.CronJob]{FreeFinalizers: true},
 
 	Columns: []api.Column[batchv1.CronJob]{
 		print.Name[batchv1.CronJob](),

@@ -50,6 +50,7 @@ func checkBundle(b, old *certificatesv1.ClusterTrustBundle) field.ErrorList {
 	var e validate.Errors
 	name, at, signer := b.Name, field.NewPath("metadata", "name"), b.Spec.SignerName
 	switch prefix := strings.ReplaceAll(signer, "/", ":") + ":"; {
+	case name == "": // which is told of all kinds
 	case signer == "" && strings.Contains(name, ":"):
 		e.Invalid(at, name, `ClusterTrustBundle without signer name must not have ":" in its name`)
 	case signer != "" && !strings.HasPrefix(name, prefix):

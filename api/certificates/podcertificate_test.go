@@ -56,6 +56,7 @@ func TestTrustBundles(t *testing.T) {
 		{"of nobody", "plain", "", anchor, nil},
 		{"of a signer", "example.com:ca:one", "example.com/ca", anchor, nil},
 		{"of nobody with a signer's name", "example.com:ca:one", "", anchor, []string{`metadata.name: Invalid value: "example.com:ca:one": ClusterTrustBundle without signer name must not have ":" in its name`}},
+		{"of a signer without a name, which is told by others", "", "example.com/ca", anchor, nil},
 		{"of a signer with another name", "one", "example.com/ca", anchor, []string{`metadata.name: Invalid value: "one": ClusterTrustBundle for signerName example.com/ca must be named with prefix example.com:ca:`}},
 		{"empty", "a", "", "", []string{`spec.trustBundle: Invalid value: "<value omitted>": at least one trust anchor must be provided`}},
 		{"twice the same", "a", "", anchor + anchor, []string{`spec.trustBundle: Invalid value: "<value omitted>": duplicate trust anchor (indices [0 1])`}},
@@ -105,7 +106,7 @@ func TestPodCertificates(t *testing.T) {
 			r.Spec.StubPKCS10Request = nil
 			r.Spec.PKIXPublicKey, r.Spec.ProofOfPossession = must(x509.MarshalPKIXPublicKey(public)), ed25519.Sign(private, []byte("u2"))
 		}, []string{"spec.proofOfPossession: Invalid value: could not verify proof-of-possession signature"}},
-		{"no key", func(r *certificatesv1beta1.PodCertificateRequest) { r.Spec.StubPKCS10Request = nil }, []string{"spec.pkixPublicKey: Invalid value: null: must be a valid PKIX-serialized public key"}},
+		{"no key", func(r *certificatesv1beta1.PodCertificateRequest) { r.Spec.StubPKCS10Request = nil }, []string{"spec: Invalid value: exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"}},
 		{"a weak curve", func(r *certificatesv1beta1.PodCertificateRequest) {
 			r.Spec.StubPKCS10Request = stub(key(t, elliptic.P224()))
 		}, []string{

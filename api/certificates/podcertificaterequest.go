@@ -128,7 +128,7 @@ func checkPossession(e *validate.Errors, s *certificatesv1beta1.PodCertificateRe
 		case len(s.StubPKCS10Request) > maxKey:
 			e.TooLong(p, maxKey)
 		case err != nil:
-			e.Invalid(p, field.OmitValueType{}, "must be a valid DER-serialized PKCS#10 certificate signing request")
+			e.Invalid(p, field.OmitValueType{}, "must be a valid PKCS#10 CSR")
 		case request.CheckSignature() != nil:
 			e.Invalid(p, field.OmitValueType{}, "could not verify the signature of the certificate signing request")
 		default:
@@ -140,6 +140,10 @@ func checkPossession(e *validate.Errors, s *certificatesv1beta1.PodCertificateRe
 		if len(s.ProofOfPossession) > 0 {
 			e.Forbidden(fld.Child("proofOfPossession"), "may not be set when stubPKCS10Request is set")
 		}
+		return
+	}
+	if len(s.PKIXPublicKey) == 0 && len(s.ProofOfPossession) == 0 {
+		e.Invalid(fld, field.OmitValueType{}, "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set")
 		return
 	}
 	p, proof := fld.Child("pkixPublicKey"), fld.Child("proofOfPossession")

@@ -132,6 +132,11 @@ func eventSource(e *corev1.Event) string {
 // ValidateEvent checks what is demanded of events of the core group. Those
 // with an eventTime come from newer recorders, which fill more fields.
 func ValidateEvent(obj *corev1.Event) field.ErrorList {
+	return validateEvent(obj, "reportingComponent")
+}
+
+// validateEvent names the reporting controller's field as the group does.
+func validateEvent(obj *corev1.Event, controller string) field.ErrorList {
 	var e validate.Errors
 	of, fld := obj.InvolvedObject.Namespace, field.NewPath("involvedObject", "namespace")
 	// Events of objects without a namespace are kept in one of these.
@@ -144,7 +149,7 @@ func ValidateEvent(obj *corev1.Event) field.ErrorList {
 		if of == "" && !home {
 			e.Invalid(fld, of, "does not match event.namespace")
 		}
-		checkReporter(&e, obj, "reportingComponent")
+		checkReporter(&e, obj, controller)
 	}
 	e.Messages(field.NewPath("namespace"), obj.Namespace, validation.IsDNS1123Subdomain(obj.Namespace))
 	return e.List()
@@ -172,13 +177,10 @@ func checkReporter(e *validate.Errors, obj *corev1.Event, controller string) {
 // ValidateNewEvent checks what events.k8s.io demands beyond [ValidateEvent].
 func ValidateNewEvent(obj *corev1.Event) field.ErrorList {
 	var e validate.Errors
-	e.Add(ValidateEvent(obj))
+	e.Add(validateEvent(obj, "reportingController"))
 	if obj.EventTime.IsZero() {
 		e.Required(field.NewPath("eventTime"), "")
 		checkReporter(&e, obj, "reportingController")
-	}
-	if obj.Type != corev1.EventTypeNormal && obj.Type != corev1.EventTypeWarning {
-		e.Invalidf(field.NewPath("type"), "", "has invalid value: %v", obj.Type)
 	}
 	if s := obj.Series; s != nil {
 		if s.Count < 2 {

@@ -132,6 +132,15 @@ func TestEvent(t *testing.T) {
 		"reportingInstance: Required value", "action: Required value", "reason: Required value")
 }
 
+func TestALimitRangeNeedsNoName(t *testing.T) {
+	unnamed, named := &corev1.LimitRange{}, &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Name: "limits"}}
+	core.LimitRange.PrepareCreate(unnamed)
+	core.LimitRange.PrepareCreate(named)
+	if unnamed.Name == "" || named.Name != "limits" {
+		t.Errorf("Names are %q and %q.", unnamed.Name, named.Name)
+	}
+}
+
 func TestLimitRange(t *testing.T) {
 	cpu := func(s string) corev1.ResourceList {
 		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(s)}

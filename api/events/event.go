@@ -24,7 +24,7 @@ var Event = api.Of[corev1.Event]{
 	CreateOnUpdate:  true,
 
 	Validate:       validateEvent,
-	ValidateCreate: deprecatedFields,
+	ValidateCreate: validateNew,
 	ValidateUpdate: validateEventUpdate,
 
 	Fields:  core.EventFields,
@@ -41,9 +41,12 @@ func validateEvent(e *corev1.Event) field.ErrorList {
 	return core.ValidateNewEvent(e)
 }
 
-// deprecatedFields are those of old recorders, which new events may not set.
-func deprecatedFields(obj *corev1.Event) field.ErrorList {
+// validateNew checks the type, and that the fields of old recorders are unset.
+func validateNew(obj *corev1.Event) field.ErrorList {
 	var e validate.Errors
+	if obj.Type != corev1.EventTypeNormal && obj.Type != corev1.EventTypeWarning {
+		e.Invalidf(field.NewPath("type"), "", "has invalid value: %v", obj.Type)
+	}
 	const unset = "needs to be unset"
 	if !obj.FirstTimestamp.IsZero() {
 		e.Invalid(field.NewPath("firstTimestamp"), "", unset)

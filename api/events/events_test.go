@@ -27,6 +27,12 @@ func TestNewEvents(t *testing.T) {
 	series := e.DeepCopy()
 	series.Series = &corev1.EventSeries{Count: 2, LastObservedTime: metav1.NowMicro()}
 	kindtest.Errors(t, append(k.Validate(series), k.ValidateUpdate(series, e)...))
+	typed := e.DeepCopy()
+	typed.Type, typed.ResourceVersion = "Odd", "1"
+	kindtest.Errors(t, append(k.Validate(typed), k.ValidateUpdate(typed, e)...), `type: Invalid value: "Odd": field is immutable`)
+	nobody := e.DeepCopy()
+	nobody.ReportingController = "Not a name!"
+	kindtest.Errors(t, k.Validate(nobody), `reportingController: Invalid value: "Not a name!": name part must consist of`)
 	series.Reason = "Other"
 	kindtest.Errors(t, k.ValidateUpdate(series, e), `reason: Invalid value: "Other": field is immutable`)
 }

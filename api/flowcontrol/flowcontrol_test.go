@@ -95,6 +95,9 @@ func TestPriorityLevelConfiguration(t *testing.T) {
 		{"only exempt is exempt", level("mine", flowcontrolv1.PriorityLevelConfigurationSpec{Type: flowcontrolv1.PriorityLevelEnablementExempt}), []string{
 			`spec.type: Invalid value: "Exempt": must be 'Exempt' if and only if ` + "`name`" + ` is 'exempt'`,
 		}},
+		{"what has no type is not limited", level("mine", flowcontrolv1.PriorityLevelConfigurationSpec{Limited: &flowcontrolv1.LimitedPriorityLevelConfiguration{}}), []string{
+			"spec.limited: Forbidden", "spec.type: Required value",
+		}},
 		{"a limit is given", level("mine", flowcontrolv1.PriorityLevelConfigurationSpec{Type: flowcontrolv1.PriorityLevelEnablementLimited}), []string{
 			"spec.limited: Required value",
 		}},

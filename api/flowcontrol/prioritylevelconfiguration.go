@@ -125,8 +125,16 @@ func validateLevel(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList 
 		} else {
 			validateLimited(&e, fld.Child("limited"), spec.Limited)
 		}
+	case "":
+		if spec.Limited != nil {
+			e.Forbidden(fld.Child("limited"), "")
+		}
+		e.Required(fld.Child("type"), "")
 	default:
-		validate.RequiredEnum(&e, fld.Child("type"), spec.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
+		validate.Enum(&e, fld.Child("type"), spec.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
+		if spec.Limited != nil {
+			e.Forbidden(fld.Child("limited"), "")
+		}
 	}
 	e.Add(validateLevelStatus(p))
 	return e.List()

@@ -161,8 +161,9 @@ func checkRule(e *validate.Errors, r *networkingv1.IngressRule, fld *field.Path)
 		e.Required(paths, "")
 	}
 	for i := range r.HTTP.Paths {
-		checkPath(e, &r.HTTP.Paths[i], paths.Index(i))
-		checkBackend(e, &r.HTTP.Paths[i].Backend, paths.Index(i).Child("backend"))
+		if checkPath(e, &r.HTTP.Paths[i], paths.Index(i)) {
+			checkBackend(e, &r.HTTP.Paths[i].Backend, paths.Index(i).Child("backend"))
+		}
 	}
 }
 
@@ -173,10 +174,11 @@ var (
 	misleadingEnds  = []string{"/..", "/."}
 )
 
-func checkPath(e *validate.Errors, p *networkingv1.HTTPIngressPath, fld *field.Path) {
+// checkPath is false when nothing else of the path is to be told.
+func checkPath(e *validate.Errors, p *networkingv1.HTTPIngressPath, fld *field.Path) bool {
 	if p.PathType == nil {
 		e.Required(fld.Child("pathType"), "pathType must be specified")
-		return
+		return false
 	}
 	at, absolute := fld.Child("path"), strings.HasPrefix(p.Path, "/")
 	switch *p.PathType {
@@ -202,6 +204,7 @@ func checkPath(e *validate.Errors, p *networkingv1.HTTPIngressPath, fld *field.P
 		validate.Enum(e, fld.Child("pathType"), *p.PathType,
 			networkingv1.PathTypeExact, networkingv1.PathTypeImplementationSpecific, networkingv1.PathTypePrefix)
 	}
+	return true
 }
 
 func checkBackend(e *validate.Errors, b *networkingv1.IngressBackend, fld *field.Path) {

@@ -16,7 +16,8 @@ func TestRuntimeClass(t *testing.T) {
 	other := &nodev1.RuntimeClass{Handler: "Kata"}
 	kindtest.Errors(t, node.RuntimeClass.Validate(other), `handler: Invalid value: "Kata": a lowercase RFC 1123 label`)
 	kindtest.Errors(t, node.RuntimeClass.ValidateUpdate(other, c), `handler: Invalid value: null: field is immutable`)
-	kindtest.Errors(t, node.RuntimeClass.Validate(&nodev1.RuntimeClass{}), `handler: Required value`)
+	kindtest.Errors(t, node.RuntimeClass.ValidateCreate(&nodev1.RuntimeClass{}), `handler: Required value`)
+	kindtest.Errors(t, node.RuntimeClass.ValidateUpdate(&nodev1.RuntimeClass{}, c), `handler: Invalid value: null: field is immutable`, `handler: Required value`)
 	once := corev1.Toleration{Key: "a", Operator: corev1.TolerationOpExists}
 	c.Scheduling = &nodev1.Scheduling{Tolerations: []corev1.Toleration{once, once}}
 	kindtest.Errors(t, node.RuntimeClass.Validate(c), "scheduling.tolerations[1]: Duplicate value")

@@ -19,16 +19,17 @@ import (
 // RuntimeClass is a handler of the container runtime, and what it takes.
 var RuntimeClass = api.Of[nodev1.RuntimeClass]{
 	Group: nodev1.GroupName, Version: "v1", Kind: "RuntimeClass", Resource: "runtimeclasses",
-	ChangeFirst:           true,
 	FreeFinalizers:        true,
 	CreateOnUpdate:        true,
 	ClusterScoped:         true,
 	NoUnconditionalUpdate: true,
 
-	Validate: validateRuntimeClass,
+	Validate:       validateRuntimeClass,
+	ValidateCreate: requireHandler,
 	ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
 		var e validate.Errors
 		e.Unchanged(field.NewPath("handler"), c.Handler, old.Handler)
+		e.Add(requireHandler(c))
 		return e.List()
 	},
 
@@ -42,11 +43,17 @@ var RuntimeClass = api.Of[nodev1.RuntimeClass]{
 	},
 }
 
-func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
+func requireHandler(c *nodev1.RuntimeClass) field.ErrorList {
 	var e validate.Errors
 	if c.Handler == "" {
 		e.Required(field.NewPath("handler"), "")
-	} else {
+	}
+	return e.List()
+}
+
+func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
+	var e validate.Errors
+	if c.Handler != "" { // that it is there, creation and updates tell in their order
 		e.Name(field.NewPath("handler"), c.Handler, apivalidation.NameIsDNSLabel)
 	}
 	if c.Overhead != nil {

@@ -31,8 +31,8 @@ func (d device) String() string {
 func checkClaimStatus(obj, old *resourcev1.ResourceClaim) field.ErrorList {
 	c, s, fld := newClaim(&obj.Spec.Devices), &obj.Status, field.NewPath("status")
 	reserved := fld.Child("reservedFor")
-	distinct(&c.Errors, s.ReservedFor, resourcev1.ResourceClaimReservedForMaxSize, reserved,
-		func(r *resourcev1.ResourceClaimConsumerReference) types.UID { return r.UID },
+	distinctAs(&c.Errors, s.ReservedFor, resourcev1.ResourceClaimReservedForMaxSize, reserved,
+		func(r *resourcev1.ResourceClaimConsumerReference) types.UID { return r.UID }, whole,
 		func(r *resourcev1.ResourceClaimConsumerReference, p *field.Path) {
 			c.Text(p.Child("resource"), r.Resource)
 			c.Text(p.Child("name"), r.Name)

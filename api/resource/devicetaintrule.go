@@ -18,7 +18,7 @@ var DeviceTaintRule = api.Of[resourcev1.DeviceTaintRule]{
 	ClusterScoped:         true,
 	Generation:            true,
 
-	PrepareCreate: func(r *resourcev1.DeviceTaintRule) { stamp(&r.Spec.Taint) },
+	Default: func(r *resourcev1.DeviceTaintRule) { stamp(&r.Spec.Taint) },
 	PrepareUpdate: func(r, old *resourcev1.DeviceTaintRule) {
 		// A new effect begins now, unless the client says when.
 		if r.Spec.Taint.Effect != old.Spec.Taint.Effect && r.Spec.Taint.TimeAdded.Equal(old.Spec.Taint.TimeAdded) {

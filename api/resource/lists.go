@@ -22,6 +22,11 @@ func each[T any](e *validate.Errors, list []T, limit int, fld *field.Path, check
 
 // distinct is each, of entries that no two may have the same key of.
 func distinct[T any, K comparable](e *validate.Errors, list []T, limit int, fld *field.Path, key func(*T) K, check func(*T, *field.Path)) {
+	distinctAs(e, list, limit, fld, key, func(v *T) any { return key(v) }, check)
+}
+
+// distinctAs is distinct with another way to show what is there twice.
+func distinctAs[T any, K comparable](e *validate.Errors, list []T, limit int, fld *field.Path, key func(*T) K, shown func(*T) any, check func(*T, *field.Path)) {
 	if !each(e, list, limit, fld, check) {
 		return
 	}
@@ -29,11 +34,13 @@ func distinct[T any, K comparable](e *validate.Errors, list []T, limit int, fld 
 	for i := range list {
 		k := key(&list[i])
 		if seen.Has(k) {
-			e.Duplicate(fld.Index(i), k)
+			e.Duplicate(fld.Index(i), shown(&list[i]))
 		}
 		seen.Insert(k)
 	}
 }
+
+func whole[T any](v *T) any { return *v }
 
 func itself[T any](v *T) T { return *v }
 

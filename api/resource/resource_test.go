@@ -57,7 +57,7 @@ func TestClaims(t *testing.T) {
 			}},
 			[]string{
 				`spec.devices.requests[0].name: Invalid value: "A"`, "spec.devices.requests[1].exactly.deviceClassName: Required value",
-				`spec.devices.requests[2]: Duplicate value: "a"`,
+				`spec.devices.requests[2]: Duplicate value: {"name":"a",`,
 			},
 		},
 		{
@@ -142,7 +142,7 @@ func TestClaimStatus(t *testing.T) {
 				c.Status = resourcev1.ResourceClaimStatus{ReservedFor: []resourcev1.ResourceClaimConsumerReference{user, user}}
 			}),
 			empty, "pending",
-			[]string{`status.reservedFor[1]: Duplicate value: "u"`, "status.reservedFor: Forbidden: may not be specified when `allocated` is not set"},
+			[]string{`status.reservedFor[1]: Duplicate value: {"resource":"pods","name":"p","uid":"u"}`, "status.reservedFor: Forbidden: may not be specified when `allocated` is not set"},
 		},
 		{
 			"an allocation stays", claim(func(c *resourcev1.ResourceClaim) { c.Status.Allocation.Devices.Results[0].Device = "other" }), claim(nil), "allocated",

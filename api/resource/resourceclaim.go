@@ -136,8 +136,8 @@ func newClaim(d *resourcev1.DeviceClaim) *claim {
 
 func checkClaim(s *resourcev1.ResourceClaimSpec, fld *field.Path) field.ErrorList {
 	c, d, p := newClaim(&s.Devices), &s.Devices, fld.Child("devices")
-	distinct(&c.Errors, d.Requests, resourcev1.DeviceRequestsMaxSize, p.Child("requests"),
-		func(r *resourcev1.DeviceRequest) string { return r.Name }, c.checkRequest)
+	distinctAs(&c.Errors, d.Requests, resourcev1.DeviceRequestsMaxSize, p.Child("requests"),
+		func(r *resourcev1.DeviceRequest) string { return r.Name }, whole, c.checkRequest)
 	each(&c.Errors, d.Constraints, resourcev1.DeviceConstraintsMaxSize, p.Child("constraints"), c.checkConstraint)
 	each(&c.Errors, d.Config, resourcev1.DeviceConfigMaxSize, p.Child("config"), func(k *resourcev1.DeviceClaimConfiguration, p *field.Path) {
 		c.checkReferences(k.Requests, p.Child("requests"))

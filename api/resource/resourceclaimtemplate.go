@@ -15,7 +15,7 @@ var ResourceClaimTemplate = api.Of[resourcev1.ResourceClaimTemplate]{
 	Group: resourcev1.GroupName, Version: "v1", Kind: "ResourceClaimTemplate", Resource: "resourceclaimtemplates",
 	ReturnDeleted: true,
 
-	Default: func(t *resourcev1.ResourceClaimTemplate) { defaultClaim(&t.Spec.Spec) },
+	Default:        func(t *resourcev1.ResourceClaimTemplate) { defaultClaim(&t.Spec.Spec) },
 	ValidateCreate: validateTemplate,
 	ValidateUpdate: validateTemplateUpdate,
 

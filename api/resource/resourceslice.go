@@ -26,13 +26,7 @@ var ResourceSlice = api.Of[resourcev1.ResourceSlice]{
 	PrepareCreate:  stampDevices,
 	PrepareUpdate:  func(s, _ *resourcev1.ResourceSlice) { stampDevices(s) },
 	ValidateCreate: func(s *resourcev1.ResourceSlice) field.ErrorList { return checkSlice(s, nil) },
-	ValidateUpdate: func(s, old *resourcev1.ResourceSlice) field.ErrorList {
-		fld := field.NewPath("spec")
-		errs := apivalidation.ValidateImmutableField(s.Spec.Pool.Name, old.Spec.Pool.Name, fld.Child("pool", "name"))
-		errs = append(errs, apivalidation.ValidateImmutableField(s.Spec.Driver, old.Spec.Driver, fld.Child("driver"))...)
-		errs = append(errs, apivalidation.ValidateImmutableField(s.Spec.NodeName, old.Spec.NodeName, fld.Child("nodeName"))...)
-		return append(errs, checkSlice(s, old)...)
-	},
+	ValidateUpdate: func(s, old *resourcev1.ResourceSlice) field.ErrorList { return checkSlice(s, old) },
 
 	Fields: func(s *resourcev1.ResourceSlice) fields.Set {
 		return fields.Set{
@@ -79,6 +73,11 @@ func checkSlice(obj, old *resourcev1.ResourceSlice) field.ErrorList {
 	e.Positive(fld.Child("pool", "resourceSliceCount"), s.Pool.ResourceSliceCount)
 	if s.Pool.Generation < 0 {
 		e.Invalid(fld.Child("pool", "generation"), s.Pool.Generation, "must be greater than or equal to zero")
+	}
+	if old != nil {
+		e.Add(apivalidation.ValidateImmutableField(s.Pool.Name, old.Spec.Pool.Name, fld.Child("pool", "name")))
+		e.Add(apivalidation.ValidateImmutableField(s.Driver, old.Spec.Driver, fld.Child("driver")))
+		e.Add(apivalidation.ValidateImmutableField(s.NodeName, old.Spec.NodeName, fld.Child("nodeName")))
 	}
 	checkPlace(&e, s, fld)
 	if s.SharedCounters != nil && s.Devices != nil {

@@ -7,6 +7,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -115,7 +116,9 @@ func warnCSIDriver(d, old *storagev1.CSIDriver) []string {
 func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
 	var e validate.Errors
 	s, fld := &d.Spec, field.NewPath("spec")
-	e.DriverName(field.NewPath("name"), d.Name)
+	if len(validation.IsDNS1123Subdomain(d.Name)) == 0 { // else it is told of metadata.name
+		e.DriverName(field.NewPath("name"), d.Name)
+	}
 	for _, f := range []struct {
 		name  string
 		value *bool
@@ -197,7 +200,7 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 			e.Duplicate(p.Child("name"), d.Name)
 		}
 		names.Insert(d.Name)
-		const longest = 192
+		const longest = 256
 		e.Text(p.Child("nodeID"), d.NodeID)
 		if len(d.NodeID) > longest {
 			e.Invalidf(p.Child("nodeID"), d.NodeID, "must be %d characters or less", longest)

@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,11 @@ func TestDrivers(t *testing.T) {
 
 	n := &storagev1.CSINode{Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: "csi.example.com"}}}}
 	kindtest.Errors(t, storage.CSINode.Validate(n), "spec.drivers[0].nodeID: Required value")
+	n.Spec.Drivers[0].NodeID = strings.Repeat("n", 257)
+	kindtest.Errors(t, storage.CSINode.Validate(n), `spec.drivers[0].nodeID: Invalid value: "`+n.Spec.Drivers[0].NodeID+`": must be 256 characters or less`)
+	d = &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "Bad_Name!"}}
+	storage.CSIDriver.Default(d)
+	kindtest.Errors(t, storage.CSIDriver.Validate(d)) // all kinds tell of metadata.name
 }
 
 func TestVolumeAttachment(t *testing.T) {
@@ -57,6 +63,13 @@ func TestVolumeAttachment(t *testing.T) {
 	moved := a.DeepCopy()
 	moved.Spec.NodeName = "n2"
 	kindtest.Errors(t, storage.VolumeAttachment.ValidateUpdate(moved, a), "spec: Invalid value: ")
+	unnamed := a.DeepCopy()
+	unnamed.Spec.Attacher, unnamed.Spec.Source.PersistentVolumeName = "Bad_Value!", new(string)
+	kindtest.Errors(t, storage.VolumeAttachment.Validate(unnamed), "spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName",
+		`spec.source.persistentVolumeName: Invalid value: "": a lowercase RFC 1123 subdomain`,
+		`spec.attacher: Invalid value: "Bad_Value!": an RFC 1123 subdomain must consist of alphanumeric characters`)
+	unnamed.Spec.Attacher, unnamed.Spec.Source.PersistentVolumeName = strings.Repeat("a", 64), &volume
+	kindtest.Errors(t, storage.VolumeAttachment.Validate(unnamed), "spec.attacher: Too long: may not be more than 63 characters")
 	a.Spec.Source.PersistentVolumeName = nil
 	kindtest.Errors(t, storage.VolumeAttachment.Validate(a), "spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName")
 }

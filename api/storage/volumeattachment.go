@@ -4,6 +4,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -59,18 +60,39 @@ var VolumeAttachment = api.Of[storagev1.VolumeAttachment]{
 
 func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	var e validate.Errors
-	fld := field.NewPath("spec")
-	e.DriverName(fld.Child("attacher"), a.Spec.Attacher)
+	fld, isNew := field.NewPath("spec"), a.ResourceVersion == ""
+	if !isNew {
+		e.DriverName(fld.Child("attacher"), a.Spec.Attacher)
+	}
 	switch s := a.Spec.Source; {
 	case s.PersistentVolumeName == nil && s.InlineVolumeSpec == nil:
 		e.Required(fld.Child("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
 	case s.PersistentVolumeName != nil && s.InlineVolumeSpec != nil:
 		e.Forbidden(fld.Child("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
 	case s.PersistentVolumeName != nil:
+		if *s.PersistentVolumeName == "" {
+			e.Required(fld.Child("source", "persistentVolumeName"), "must specify non empty persistentVolumeName")
+		}
 		e.Name(fld.Child("source", "persistentVolumeName"), *s.PersistentVolumeName, apivalidation.NameIsDNSSubdomain)
 	}
 	e.Name(fld.Child("nodeName"), a.Spec.NodeName, apivalidation.NameIsDNSSubdomain)
+	if isNew {
+		checkAttacher(&e, fld.Child("attacher"), a.Spec.Attacher)
+	}
 	return e.List()
+}
+
+// checkAttacher checks a driver's name as Kubernetes tells it of new objects.
+func checkAttacher(e *validate.Errors, p *field.Path, name string) {
+	const longest = 63
+	if name == "" {
+		e.Required(p, "")
+		return
+	}
+	e.Messages(p, name, content.IsDNS1123SubdomainCaseless(name)) //nolint:staticcheck // Kubernetes takes such names, and so says it
+	if len(name) > longest {
+		e.Add(field.ErrorList{field.TooLongCharacters(p, name, longest)})
+	}
 }
 
 func validateAttachmentStatus(a, _ *storagev1.VolumeAttachment) field.ErrorList {

@@ -217,6 +217,10 @@ func TestEveryIdentityCanDoItsWorkAndNoMore(t *testing.T) {
 			[]string{"get /version", "get /healthz", "get /api", "get /apis/apps/v1", "get /openapi/v2", "create authorization.k8s.io selfsubjectaccessreviews", "create authentication.k8s.io selfsubjectreviews"},
 			[]string{"get - pods ns/a", "get /metrics", "list - namespaces", "create authorization.k8s.io subjectaccessreviews"},
 		},
+		"system:serviceaccount:kube-system:certificate-controller": {
+			[]string{"approve certificates.k8s.io signers -/kubernetes.io/kube-apiserver-client-kubelet", "sign certificates.k8s.io signers -/kubernetes.io/kubelet-serving"},
+			[]string{"approve certificates.k8s.io signers -/kubernetes.io/kubelet-serving", "sign certificates.k8s.io signers -/example.com/own"},
+		},
 		"system:serviceaccount:kube-system:deployment-controller": {
 			[]string{"update apps deployments ns/a", "create apps replicasets ns/", "get /api"},
 			[]string{"create - pods ns/", "delete apps deployments ns/a"},
@@ -253,7 +257,7 @@ func TestUserFacingRolesContainEachOther(t *testing.T) {
 		return d == authorizer.DecisionAllow
 	}
 	for q, from := range map[string]string{
-		"get - pods ns/a": "view", "list apps deployments ns/": "view", "get - pods/log ns/a": "view", "watch networking.k8s.io ingresses ns/": "view",
+		"get - pods ns/a": "view", "list apps deployments ns/": "view", "get - pods/log ns/a": "view", "watch networking.k8s.io ingresses ns/": "view", "list events.k8s.io events ns/": "view", "get resource.k8s.io resourceclaims ns/a": "view", "delete resource.k8s.io resourceclaimtemplates ns/a": "edit",
 		"get - secrets ns/a": "edit", "create - pods/exec ns/a": "edit", "delete apps deployments ns/a": "edit", "create - serviceaccounts/token ns/a": "edit", "impersonate - serviceaccounts ns/a": "edit", "patch coordination.k8s.io leases ns/a": "edit",
 		"create rbac.authorization.k8s.io rolebindings ns/": "admin", "create authorization.k8s.io localsubjectaccessreviews ns/": "admin",
 		"update - resourcequotas ns/a": "nobody", "delete - namespaces ns/ns": "nobody", "create - endpoints ns/": "nobody", "escalate rbac.authorization.k8s.io roles ns/a": "nobody",

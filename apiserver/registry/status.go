@@ -27,7 +27,11 @@ func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 }
 
 func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	return append(s.finalizers(obj.(metav1.Object)), s.kind.Status.Validate(obj, old)...)
+	errs := s.kind.Status.Validate(obj, old)
+	if s.kind.Status.FreeFinalizers {
+		return errs
+	}
+	return append(s.finalizers(obj.(metav1.Object)), errs...)
 }
 
 func (s statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {

@@ -198,6 +198,41 @@ func TestChangesOfType(t *testing.T) {
 	}
 }
 
+func TestWhatIsAskedForIsChecked(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*corev1.ServiceSpec)
+		want   string // of a change
+	}{
+		{"an address that is none", func(s *corev1.ServiceSpec) { s.ClusterIP = "other" }, `spec.clusterIPs[0]: Invalid value: "other": must be a valid IP address`},
+		{"a list that begins with another", func(s *corev1.ServiceSpec) { s.ClusterIPs = []string{"10.0.0.9"} }, "spec.clusterIPs: Invalid value: [\"10.0.0.9\"]: first value must match `clusterIP`"},
+		{"a family that is none", func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{"IPv5"} }, `spec.ipFamilies[0]: Unsupported value: "IPv5": supported values: "IPv4", "IPv6"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, "30000-30099", "10.0.0.0/24")
+			old := service("a", corev1.ServiceTypeClusterIP)
+			if err := f.store(t, old, nil); err != nil {
+				t.Fatal(err)
+			}
+			now := old.DeepCopy()
+			c.change(&now.Spec)
+			if err := f.store(t, now, old); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	f := newFixture(t, "30000-30099", "10.0.0.0/24")
+	old := service("a", corev1.ServiceTypeClusterIP)
+	if err := f.store(t, old, nil); err != nil {
+		t.Fatal(err)
+	}
+	now := old.DeepCopy()
+	now.Spec.ClusterIP = "10.0.0.9"
+	if err := f.store(t, now, old); err != nil || now.Spec.ClusterIPs[0] != "10.0.0.9" {
+		t.Errorf("A change of clusterIP alone is lost before validation can refuse it: %v %v", now.Spec.ClusterIPs, err)
+	}
+}
+
 func TestNobodyTakesWhatIsAnothers(t *testing.T) {
 	f := newFixture(t, "30000-30099", "10.0.0.0/24")
 	first := service("a", corev1.ServiceTypeNodePort)

@@ -68,7 +68,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("cronjob-controller").
-		For(&batchv1.CronJob{}, builder.WithPredicates(podctl.SpecChanged)).
+		For(&batchv1.CronJob{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Owns(&batchv1.Job{}, builder.WithPredicates(ended)).
 		Complete(r)
 }

@@ -89,7 +89,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.failed = flowcontrol.NewBackOff(firstDelay, longestDelay)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("daemonset-controller").
-		For(&appsv1.DaemonSet{}, builder.WithPredicates(podctl.SpecChanged)).
+		For(&appsv1.DaemonSet{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Owns(&appsv1.ControllerRevision{}).
 		Watches(&corev1.Pod{}, podctl.Handler(kind, r.selectors)).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.everySet), builder.WithPredicates(placeChanged)).

@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,19 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 )
-
-// specChanged lets the controller's own status writes pass by. Annotations
-// count, since they are handed down to the newest set.
-var specChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
-		e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
-		!e.ObjectOld.GetDeletionTimestamp().Equal(e.ObjectNew.GetDeletionTimestamp()) ||
-		!sameAnnotations(e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations())
-}}
-
-func sameAnnotations(a, b map[string]string) bool { return maps.Equal(a, b) }
 
 // sameVersion is true for a periodic resync only: whatever changes in a set
 // may matter.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/skiffcluster/skiff/controllers/ownership"
+	"github.com/skiffcluster/skiff/controllers/podctl"
 	"github.com/skiffcluster/skiff/controllers/turn"
 	"github.com/skiffcluster/skiff/internal/consistency"
 )
@@ -63,7 +65,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.live = mgr.GetAPIReader()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("deployment-controller").
-		For(&appsv1.Deployment{}, builder.WithPredicates(specChanged)).
+		For(&appsv1.Deployment{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Watches(&appsv1.ReplicaSet{}, ownership.Handler[*appsv1.ReplicaSet]{Owner: kind, Same: sameVersion, Adopters: r.adopters}).
 		Watches(&corev1.Pod{}, r.podEnds()).
 		Complete(r)
@@ -286,7 +288,7 @@ func (r *Reconciler) recordScaled(s *scope, set *appsv1.ReplicaSet, was int32) {
 // that there is nothing to lose against and no version to name.
 func (r *Reconciler) patchSet(ctx context.Context, s *scope, set, changed *appsv1.ReplicaSet) error {
 	if sizeOf(set) == sizeOf(changed) && set.Spec.MinReadySeconds == changed.Spec.MinReadySeconds &&
-		sameAnnotations(set.Annotations, changed.Annotations) {
+		maps.Equal(set.Annotations, changed.Annotations) {
 		return nil
 	}
 	if err := r.Client.Patch(ctx, changed, client.MergeFrom(set)); err != nil {

@@ -69,7 +69,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("job-controller").
-		For(&batchv1.Job{}, builder.WithPredicates(podctl.SpecChanged)).
+		For(&batchv1.Job{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Watches(&corev1.Pod{}, podctl.Handler(kind, r.selectors)).
 		Complete(r)
 }

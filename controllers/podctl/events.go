@@ -15,14 +15,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/skiffcluster/skiff/controllers/ownership"
+	"github.com/skiffcluster/skiff/internal/consistency"
 )
 
-// SpecChanged lets a controller's own writes of status pass by.
-var SpecChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
-		e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
-		!e.ObjectOld.GetDeletionTimestamp().Equal(e.ObjectNew.GetDeletionTimestamp())
-}}
+// ByOthers lets a controller's own writes of status, which own knows, pass by.
+// What others write to a status starts a turn, which mends it.
+func ByOthers(own *consistency.Tracker) predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
+			!e.ObjectOld.GetDeletionTimestamp().Equal(e.ObjectNew.GetDeletionTimestamp()) ||
+			!own.Own(client.ObjectKeyFromObject(e.ObjectNew), e.ObjectNew)
+	}}
+}
 
 // Handler starts a turn for the owner of a pod that changed in any way, or for
 // everyone of the owners' kind whose selector matches an orphan.

@@ -74,7 +74,7 @@ func (e *Engine[T]) SetupWithManager(mgr ctrl.Manager) error {
 	e.live = mgr.GetAPIReader()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(e.Kind.Name).
-		For(e.Kind.New(), builder.WithPredicates(specChanged)).
+		For(e.Kind.New(), builder.WithPredicates(podctl.ByOthers(e.own))).
 		Watches(&corev1.Pod{}, e.podEvents()).
 		Complete(reconcile.Func(e.Reconcile))
 }

@@ -73,7 +73,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.history = history.Keeper{Client: r.Client, Live: r.live, Writes: revisions}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("statefulset-controller").
-		For(&appsv1.StatefulSet{}, builder.WithPredicates(podctl.SpecChanged)).
+		For(&appsv1.StatefulSet{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Owns(&appsv1.ControllerRevision{}).
 		Watches(&corev1.Pod{}, podctl.Handler(kind, r.selectors)).
 		Watches(&corev1.PersistentVolumeClaim{}, r.claimGone()).

@@ -31,6 +31,8 @@ type Tracker struct {
 	// seen is the newest version that an event told of.
 	seen string
 	owed map[types.NamespacedName]*debt
+	// last is the newest version written under each key.
+	last map[types.NamespacedName]string
 }
 
 // debt is what the cache has to show before a key's next turn.
@@ -45,7 +47,7 @@ func New(informer cache.Informer) (*Tracker, error) {
 	if !ok {
 		return nil, fmt.Errorf("informer %T has no store to look at", informer)
 	}
-	t := &Tracker{store: stored.GetStore(), changed: make(chan struct{}), owed: map[types.NamespacedName]*debt{}}
+	t := &Tracker{store: stored.GetStore(), changed: make(chan struct{}), owed: map[types.NamespacedName]*debt{}, last: map[types.NamespacedName]string{}}
 	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    t.observe,
 		UpdateFunc: func(_, obj any) { t.observe(obj) },
@@ -65,6 +67,17 @@ func (t *Tracker) Wrote(key types.NamespacedName, obj metav1.Object) {
 	if newer(obj.GetResourceVersion(), d.version) {
 		d.version = obj.GetResourceVersion()
 	}
+	if newer(obj.GetResourceVersion(), t.last[key]) {
+		t.last[key] = obj.GetResourceVersion()
+	}
+}
+
+// Own tells whether obj is as the last write noted under key left it. A write
+// whose answer has not been noted yet is taken for another's.
+func (t *Tracker) Own(key types.NamespacedName, obj metav1.Object) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last[key] != "" && t.last[key] == obj.GetResourceVersion()
 }
 
 // Deleted notes that the server accepted the deletion of obj.
@@ -88,6 +101,7 @@ func (t *Tracker) Forget(key types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.owed, key)
+	delete(t.last, key)
 }
 
 // Wait blocks until the cache holds every write noted under key. It returns an

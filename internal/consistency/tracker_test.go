@@ -154,3 +154,31 @@ func TestWaitIsOverAtOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestOwnWritesAreKnown(t *testing.T) {
+	source := toolscache.NewSharedIndexInformer(framework.NewFakeControllerSource(), &corev1.Pod{}, 0, toolscache.Indexers{})
+	tracker, err := consistency.New(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(version string) *corev1.Pod {
+		return pod("web", func(p *corev1.Pod) { p.ResourceVersion = version })
+	}
+	if tracker.Own(owner, at("")) {
+		t.Error("nothing was written, and yet an object without a version is its own")
+	}
+	tracker.Wrote(owner, at("3"))
+	tracker.Wrote(owner, at("7"))
+	for version, want := range map[string]bool{"3": false, "5": false, "7": true, "8": false} {
+		if got := tracker.Own(owner, at(version)); got != want {
+			t.Errorf("version %s is its own: %t", version, got)
+		}
+	}
+	if tracker.Own(types.NamespacedName{Name: "other"}, at("7")) {
+		t.Error("another's write is its own")
+	}
+	tracker.Forget(owner)
+	if tracker.Own(owner, at("7")) {
+		t.Error("a write that is forgotten is its own")
+	}
+}

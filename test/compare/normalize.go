@@ -17,7 +17,7 @@ var changing = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "UID"},
 	{regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`), "kube-api-access-RANDOM"},
 	{regexp.MustCompile(`(127\.0\.0\.1|192\.0\.2\.[0-9]+):[0-9]+`), "SERVER"},
-	{regexp.MustCompile(`\n@@[\s\S]*`), " DIFF"}, // of objects as Kubernetes keeps them
+	{regexp.MustCompile(`\n@@[\s\S]*`), " DIFF"},                                     // of objects as Kubernetes keeps them
 	{regexp.MustCompile(`(manager\\*":\\*")(?:skiff|kube-apiserver)`), "${1}SERVER"}, // the program's name, in messages
 	{regexp.MustCompile(`(resourceVersion\\*":\\*"|in record \()[0-9]+`), "${1}VERSION"},
 }

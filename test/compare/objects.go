@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -153,8 +154,34 @@ func (s subject) stored() ([2]map[string]any, error) {
 	return out, nil
 }
 
+// settle waits until both servers have written what they write themselves of
+// an APIService: a write in between would make a later request a conflict on
+// one of them alone.
+func (s subject) settle() error {
+	if s.field("kind") != "APIService" {
+		return nil
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		both, err := s.stored()
+		if err != nil {
+			return err
+		}
+		if len(items(both[0]["status"], "conditions")) > 0 && len(items(both[1]["status"], "conditions")) > 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s has no condition after a minute", s.name)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // look reads the object in every way.
 func (s subject) look() error {
+	if err := s.settle(); err != nil {
+		return err
+	}
 	paths := []string{s.path, s.coll, s.coll + "?limit=1", s.coll + "?labelSelector=!!", s.coll + "?labelSelector=none%3Dnone", s.path + "?pretty=maybe"}
 	for _, o := range s.res.others {
 		res := s.res
