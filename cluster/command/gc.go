@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -34,32 +35,47 @@ func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	// Whoever was busy collects once when no work came for a while, and gives
-	// the memory back.
-	calm := time.AfterFunc(idleAfter, debug.FreeOSMemory)
-	afterGC(time.Now(), calm)
-	time.AfterFunc(settled, settle)
+	c := &collections{}
+	c.calm = time.AfterFunc(idleAfter, c.rest)
+	c.after(time.Now())
+	time.AfterFunc(settled, c.settle)
+}
+
+// collections are those of this process.
+type collections struct {
+	calm    *time.Timer // when no work has come for a while
+	resting atomic.Bool // the next collection is not for work
 }
 
 // settle gives back to the system what only the start needed.
-func settle() {
-	debug.FreeOSMemory()
+func (c *collections) settle() {
+	c.rest()
 	if err := releaseProgram(); err != nil {
 		klog.Background().V(1).Info("Memory of the start is kept", "reason", err.Error())
 	}
 }
 
-// afterGC sets what the next collection waits for, and comes again after it.
-func afterGC(last time.Time, calm *time.Timer) {
+// rest collects once and gives back what work needed.
+func (c *collections) rest() {
+	c.resting.Store(true)
+	debug.FreeOSMemory()
+}
+
+// after a collection it sets what the next one waits for, and comes again then.
+func (c *collections) after(last time.Time) {
 	now := time.Now()
+	since := now.Sub(last)
+	switch {
+	case c.resting.Swap(false):
+		c.calm.Stop()
+		since = idleAfter
+	case since < idleAfter:
+		c.calm.Reset(idleAfter)
+	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	since := now.Sub(last)
 	debug.SetGCPercent(gcPercent(live[0].Value.Uint64(), busyAllowance(machineMemory()), since))
-	if since < idleAfter {
-		calm.Reset(idleAfter)
-	}
-	runtime.AddCleanup(new([16]byte), func(last time.Time) { afterGC(last, calm) }, now)
+	runtime.AddCleanup(new([16]byte), c.after, now)
 }
 
 // busyAllowance is for a machine of so much memory, in bytes.
@@ -71,7 +87,7 @@ func busyAllowance(machine uint64) uint64 {
 // while it is busy, some time after the collection before.
 func gcPercent(live, busy uint64, since time.Duration) int {
 	live = max(live, 1)
-	if since > idleAfter {
+	if since >= idleAfter {
 		return int(max(10, min(100, 100*idleAllowance/live))) //nolint:gosec // at most 100
 	}
 	const most = 1000                              // a heap that has not been measured yet
