@@ -51,14 +51,7 @@ func TestNodesAskForCertificatesOfTheirPods(t *testing.T) {
 		}
 		pods[n] = p.UID
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proof, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	proof := proofOfPossession(t)
 	ask := func(change func(*certificatesv1.PodCertificateRequestSpec)) (*certificatesv1.PodCertificateRequest, error) {
 		r := &certificatesv1.PodCertificateRequest{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "req-"},
@@ -156,14 +149,7 @@ func TestPodCertificatesAreSignedByThoseWhoMay(t *testing.T) {
 	allow("writer", status)
 	allow("signer", status, rbacv1.PolicyRule{APIGroups: []string{"certificates.k8s.io"}, Resources: []string{"signers"}, ResourceNames: []string{"example.com/*"}, Verbs: []string{"sign"}})
 
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proof, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	proof := proofOfPossession(t)
 	r, err := k.CertificatesV1().PodCertificateRequests("default").Create(ctx, &certificatesv1.PodCertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{Name: "req"},
 		Spec: certificatesv1.PodCertificateRequestSpec{
@@ -192,4 +178,18 @@ func TestPodCertificatesAreSignedByThoseWhoMay(t *testing.T) {
 		t.Errorf("who may not sign: %v", refused)
 	}
 	eventually(t, func() error { return deny("signer") })
+}
+
+// proofOfPossession is an empty request signed with a key of its own.
+func proofOfPossession(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return proof
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -61,17 +60,7 @@ func ask(t *testing.T, b *balancer.Balancer) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://kubernetes/who", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := h.Do(r)
-	if err != nil {
-		return "", err
-	}
-	defer answer.Body.Close()
-	raw, err := io.ReadAll(answer.Body)
-	return string(raw), err
+	return get(t, h)
 }
 
 func answers(t *testing.T, b *balancer.Balancer, want string) {

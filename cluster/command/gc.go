@@ -35,7 +35,7 @@ func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	c := &collections{}
+	c := &collections{busy: busyAllowance(machineMemory())}
 	c.calm = time.AfterFunc(idleAfter, c.rest)
 	c.after(time.Now())
 	time.AfterFunc(settled, c.settle)
@@ -43,6 +43,7 @@ func tuneGC() {
 
 // collections are those of this process.
 type collections struct {
+	busy    uint64      // how much garbage it may hold while it has work
 	calm    *time.Timer // when no work has come for a while
 	resting atomic.Bool // the next collection is not for work
 }
@@ -74,7 +75,7 @@ func (c *collections) after(last time.Time) {
 	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	debug.SetGCPercent(gcPercent(live[0].Value.Uint64(), busyAllowance(machineMemory()), since))
+	debug.SetGCPercent(gcPercent(live[0].Value.Uint64(), c.busy, since))
 	runtime.AddCleanup(new([16]byte), c.after, now)
 }
 

@@ -161,8 +161,9 @@ func (n *node) check() {
 	}
 }
 
-// servers returns the real servers behind addr as "address=weight".
-func (n *node) servers(addr string) string {
+// eachService calls f for each virtual server that the kernel has, with its real
+// servers.
+func (n *node) eachService(f func(s *moby.Service, servers []*moby.Destination)) {
 	n.Helper()
 	h, err := moby.New(n.path)
 	if err != nil {
@@ -173,20 +174,28 @@ func (n *node) servers(addr string) string {
 	if err != nil {
 		n.Fatal(err)
 	}
-	var out []string
 	for _, s := range services {
-		if net.JoinHostPort(s.Address.String(), fmt.Sprint(s.Port)) != addr {
-			continue
-		}
-		out = append(out, s.SchedName)
-		dests, err := h.GetDestinations(s)
+		servers, err := h.GetDestinations(s)
 		if err != nil {
 			n.Fatal(err)
 		}
-		for _, d := range dests {
+		f(s, servers)
+	}
+}
+
+// servers returns the real servers behind addr as "address=weight".
+func (n *node) servers(addr string) string {
+	n.Helper()
+	var out []string
+	n.eachService(func(s *moby.Service, servers []*moby.Destination) {
+		if net.JoinHostPort(s.Address.String(), fmt.Sprint(s.Port)) != addr {
+			return
+		}
+		out = append(out, s.SchedName)
+		for _, d := range servers {
 			out = append(out, fmt.Sprintf("%s=%d", d.Address, d.Weight))
 		}
-	}
+	})
 	return strings.Join(out, " ")
 }
 
@@ -382,29 +391,16 @@ func (n *node) join(path, cidr string) {
 // expectConnections checks how many IPVS has given to a server of the service.
 func (n *node) expectConnections(whose, server string, want int) {
 	n.Helper()
-	h, err := moby.New(n.path)
-	if err != nil {
-		n.Fatal(err)
-	}
-	defer h.Close()
-	services, err := h.GetServices()
-	if err != nil {
-		n.Fatal(err)
-	}
-	for _, s := range services {
+	n.eachService(func(s *moby.Service, servers []*moby.Destination) {
 		if s.Address.String() != vip {
-			continue
+			return
 		}
-		dests, err := h.GetDestinations(s)
-		if err != nil {
-			n.Fatal(err)
-		}
-		for _, d := range dests {
+		for _, d := range servers {
 			if d.Address.String() == server && d.ActiveConnections+d.InactiveConnections != want {
 				n.Errorf("after %s connection the service's server %s has %d, want %d", whose, server, d.ActiveConnections+d.InactiveConnections, want)
 			}
 		}
-	}
+	})
 }
 
 func TestVirtualServersOfOthersStay(t *testing.T) {

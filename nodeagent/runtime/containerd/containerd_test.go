@@ -92,6 +92,16 @@ func (n *node) open(t testing.TB) (_ *containerd.Runtime, closeRuntime func()) {
 	return rt, roomtest.Run(t, rt)
 }
 
+// openWithImage opens a runtime that has the tests' image.
+func (n *node) openWithImage(t testing.TB) (_ *containerd.Runtime, closeRuntime func()) {
+	t.Helper()
+	rt, closeRuntime := n.open(t)
+	if _, err := rt.ImportImages(t.Context(), runtimetest.Image(t, runtimetest.ImageName)); err != nil {
+		t.Fatal(err)
+	}
+	return rt, closeRuntime
+}
+
 func TestConformance(t *testing.T) {
 	n := newNode(t)
 	runtimetest.Run(t, runtimetest.Options{Real: true}, func(t *testing.T) runtime.Runtime {

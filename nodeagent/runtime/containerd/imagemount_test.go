@@ -65,10 +65,7 @@ func (n *node) views(t *testing.T) []string {
 
 func TestAMountedImageOutlivesAgentAndContainerd(t *testing.T) {
 	n := newNode(t)
-	rt, stop := n.open(t)
-	if _, err := rt.ImportImages(t.Context(), runtimetest.Image(t, runtimetest.ImageName)); err != nil {
-		t.Fatal(err)
-	}
+	rt, stop := n.openWithImage(t)
 	p := newPod(t, rt)
 	first, err := p.startMounting(t, rt, "first", runtime.Mount{Image: runtimetest.ImageName})
 	if err != nil {
@@ -124,10 +121,7 @@ func TestAMountedImageOutlivesAgentAndContainerd(t *testing.T) {
 
 func TestADirectoryOfAnImageMustBeOne(t *testing.T) {
 	n := newNode(t)
-	rt, _ := n.open(t)
-	if _, err := rt.ImportImages(t.Context(), runtimetest.Image(t, runtimetest.ImageName)); err != nil {
-		t.Fatal(err)
-	}
+	rt, _ := n.openWithImage(t)
 	p := newPod(t, rt)
 	for _, tt := range []struct{ name, subPath, want string }{
 		{"a directory that is not there", "missing", "no such file or directory"},

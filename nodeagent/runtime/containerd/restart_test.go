@@ -132,10 +132,7 @@ func (p pod) numbers(t *testing.T, name string) int {
 
 func TestARuntimeThatStartsAgainFindsEverything(t *testing.T) {
 	n := newNode(t)
-	rt, stop := n.open(t)
-	if _, err := rt.ImportImages(t.Context(), runtimetest.Image(t, runtimetest.ImageName)); err != nil {
-		t.Fatal(err)
-	}
+	rt, stop := n.openWithImage(t)
 	p := newPod(t, rt)
 	counts := p.start(t, rt, "counts", "count", "1ms")
 	ends := p.start(t, rt, "ends", "stubborn")
@@ -173,10 +170,7 @@ func TestARuntimeThatStartsAgainFindsEverything(t *testing.T) {
 
 func TestAKilledContainerdComesBack(t *testing.T) {
 	n := newNode(t)
-	rt, _ := n.open(t)
-	if _, err := rt.ImportImages(t.Context(), runtimetest.Image(t, runtimetest.ImageName)); err != nil {
-		t.Fatal(err)
-	}
+	rt, _ := n.openWithImage(t)
 	p := newPod(t, rt)
 	counts := p.start(t, rt, "counts", "count", "1ms")
 	ends := p.start(t, rt, "ends", "stubborn")
