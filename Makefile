@@ -89,13 +89,15 @@ CHAOS_SEED ?= 1
 chaos: build ## Trouble three masters and three workers for CHAOS_TIME, in an order from CHAOS_SEED: no write may be lost (root).
 	$(GO) test -count=1 -v -timeout 24h ./test/chaos -chaos.time $(CHAOS_TIME) -chaos.seed $(CHAOS_SEED)
 
-# Regular expressions of tests' names: CONFORMANCE_FOCUS='sig-apps.*Deployment'.
+# Regular expressions of tests' names: CONFORMANCE_FOCUS='sig-apps.*Deployment', of any test, or of
+# those whose labels ginkgo finds by CONFORMANCE_LABELS ('Conformance && !Slow').
 CONFORMANCE_FOCUS ?=
 CONFORMANCE_SKIP ?=
+CONFORMANCE_LABELS ?=
 CONFORMANCE_NODES ?= 2
-conformance: build ## Run Kubernetes' own conformance tests, or those of CONFORMANCE_FOCUS (root; compiles for 15 minutes the first time).
+conformance: build ## Run Kubernetes' own conformance tests, or any of its end-to-end tests by CONFORMANCE_FOCUS (root; compiles for 15 minutes the first time).
 	hack/conformance.sh build
-	CONFORMANCE_FOCUS='$(CONFORMANCE_FOCUS)' CONFORMANCE_SKIP='$(CONFORMANCE_SKIP)' hack/conformance.sh run --nodes $(CONFORMANCE_NODES)
+	CONFORMANCE_FOCUS='$(CONFORMANCE_FOCUS)' CONFORMANCE_SKIP='$(CONFORMANCE_SKIP)' CONFORMANCE_LABELS='$(CONFORMANCE_LABELS)' hack/conformance.sh run --nodes $(CONFORMANCE_NODES)
 
 bench: build ## Measure: start, memory, throughput, latencies.
 	hack/bench.sh

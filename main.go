@@ -8,4 +8,4 @@ import (
 	"github.com/skiffcluster/skiff/cluster/command"
 )
 
-func main() { os.Exit(command.Main(os.Args[1:])) }
+func main() { os.Exit(command.Main(command.Args(os.Args))) }

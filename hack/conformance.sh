@@ -1,15 +1,19 @@
 #!/bin/bash
-# Runs Kubernetes' own conformance tests, as k8s.io/kubernetes publishes them
+# Runs Kubernetes' own end-to-end tests, as k8s.io/kubernetes publishes them
 # (hack/tools/conformance pins the version), against a cluster of this
-# repository. docs/conformance.md says what passes.
+# repository: the conformance tests, or those that are asked for.
+# docs/conformance.md says what passes.
 #
 # usage: hack/conformance.sh build           the suite and its images, into bin/conformance
 #        hack/conformance.sh run [FLAG…]     against a cluster made for it; further flags are skiff up's
 #        hack/conformance.sh against KUBECONFIG   against a running cluster
 #
 # CONFORMANCE_FOCUS and CONFORMANCE_SKIP are regular expressions of tests' names,
-# CONFORMANCE_PROCS is how many run at a time, CONFORMANCE_REPORTS where the
-# results go. SKIFF is the program that is tested, if it is not bin/skiff.
+# CONFORMANCE_LABELS is ginkgo's expression of their labels: "Conformance", or any
+# when CONFORMANCE_FOCUS is given. That no test matches is an error.
+# CONFORMANCE_PROCS is how many run at a time, CONFORMANCE_TIMEOUT for how long,
+# CONFORMANCE_REPORTS where the results go. SKIFF is the program that is tested, if
+# it is not bin/skiff.
 set -euo pipefail
 from=$PWD
 cd "$(dirname "$0")/.."
@@ -17,6 +21,7 @@ root=$PWD
 bin=$root/bin
 suite=$bin/conformance
 skiff=${SKIFF:-$bin/skiff}
+CONFORMANCE_FOCUS=${CONFORMANCE_FOCUS:-}
 export CGO_ENABLED=0
 
 build() {
@@ -66,8 +71,10 @@ mirror() {
 against() {
 	local reports=${CONFORMANCE_REPORTS:-$suite/reports}
 	mkdir -p "$reports"
-	local args=(--label-filter="${CONFORMANCE_LABELS:-Conformance}" --procs="${CONFORMANCE_PROCS:-4}" --timeout="${CONFORMANCE_TIMEOUT:-4h}" --no-color --silence-skips)
-	[ -z "${CONFORMANCE_FOCUS:-}" ] || args+=(--focus="$CONFORMANCE_FOCUS")
+	local labels=${CONFORMANCE_LABELS:-}
+	[ -n "$labels$CONFORMANCE_FOCUS" ] || labels=Conformance
+	local args=(--label-filter="$labels" --fail-on-empty --procs="${CONFORMANCE_PROCS:-4}" --timeout="${CONFORMANCE_TIMEOUT:-4h}" --no-color --silence-skips)
+	[ -z "$CONFORMANCE_FOCUS" ] || args+=(--focus="$CONFORMANCE_FOCUS")
 	[ -z "${CONFORMANCE_SKIP:-}" ] || args+=(--skip="$CONFORMANCE_SKIP")
 	# The suite calls kubectl by its name.
 	mkdir -p "$suite/path"
@@ -79,18 +86,28 @@ against() {
 		--kubectl-path="$suite/path/kubectl" --disable-log-dump
 }
 
+# cleanup ends what run started, and leaves nothing, however far run came.
+cleanup() {
+	[ -z "$registry" ] || kill "$registry" || true
+	if [ -n "$up" ]; then
+		kill -INT "$up" 2>/dev/null || true
+		wait "$up" || true
+	fi
+	[ ! -d "$data/cluster" ] || "$skiff" delete --data-dir "$data/cluster" >/dev/null || true
+	rm -rf "$data"
+}
+
 run() {
-	local data ready up
-	registry=
+	local ready
+	registry='' up=''
 	data=$(mktemp -d)
+	trap cleanup EXIT
+	trap 'exit 1' INT TERM
 	ready=$data/out
 	set -m
 	"$skiff" up -p conformance --data-dir "$data/cluster" --kubeconfig "$data/kubeconfig" "$@" >"$ready" 2>&1 &
 	up=$!
 	set +m
-	# shellcheck disable=SC2064
-	trap "[ -z \"\$registry\" ] || kill \$registry; kill -INT $up 2>/dev/null; wait $up; '$skiff' delete --data-dir '$data/cluster' >/dev/null; rm -rf '$data'" EXIT
-	trap 'exit 1' INT TERM
 	until grep -q '^Ready in' "$ready"; do
 		kill -0 "$up" 2>/dev/null || {
 			cat "$ready" >&2

@@ -91,7 +91,7 @@ func newRoot() *cobra.Command {
 		return nil
 	}
 	root.AddCommand(newUp(), newStatus(), newStop(), newDelete(), newProfile(), newIP(), newService(),
-		newImage(), newServer(), newAgent(), newToken(), newMaster(), newSnapshot(), newControllers(), newScheduler(), newProxy(), newNode(), newKubectl(), newKubeconfig(), newWebhook(), newVersion())
+		newImage(), newServer(), newAgent(), newToken(), newMaster(), newSnapshot(), newControllers(), newScheduler(), newProxy(), newNode(), newKubectl(), newKubeconfig(), newWebhook(), newEnvtest(), newVersion())
 	return root
 }
 

@@ -42,12 +42,9 @@ func newKubectl() *cobra.Command {
 
 // beside finds a program that is installed with this one.
 func beside(name string) (string, error) {
-	self, err := os.Executable()
+	self, err := ownPath()
 	if err != nil {
-		return "", fmt.Errorf("find own executable: %w", err)
-	}
-	if self, err = filepath.EvalSymlinks(self); err != nil {
-		return "", fmt.Errorf("find own executable: %w", err)
+		return "", err
 	}
 	path := filepath.Join(filepath.Dir(self), name)
 	if _, err := os.Stat(path); err != nil {
@@ -57,4 +54,16 @@ func beside(name string) (string, error) {
 		return "", err
 	}
 	return path, nil
+}
+
+// ownPath is this program's file.
+func ownPath() (string, error) {
+	self, err := os.Executable()
+	if err == nil {
+		self, err = filepath.EvalSymlinks(self)
+	}
+	if err != nil {
+		return "", fmt.Errorf("find own executable: %w", err)
+	}
+	return self, nil
 }
