@@ -8,9 +8,10 @@ CACHE ?= $(CURDIR)/.cache
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/skiffcluster/skiff/cluster/command.version=$(VERSION)
 GO := go
-# kubectl's version is that of its libraries: v0.37.2 is Kubernetes v1.37.2.
+# kubectl's version is that of its libraries, v0.37.2 is Kubernetes v1.37.2,
+# written as apiserver/version.go writes it, for --match-server-version.
 KUBECTL_VERSION = $(subst v0.,v1.,$(shell $(GO) list -m -f '{{.Version}}' k8s.io/kubectl))
-KUBECTL_LDFLAGS = -s -w $(foreach v,gitVersion=$(KUBECTL_VERSION) gitMajor=1 gitMinor=$(word 2,$(subst ., ,$(KUBECTL_VERSION))) gitTreeState=clean,-X k8s.io/component-base/version.$(v))
+KUBECTL_LDFLAGS = -s -w $(foreach v,gitVersion=$(KUBECTL_VERSION)+skiff gitCommit= gitMajor=1 gitMinor=$(word 2,$(subst ., ,$(KUBECTL_VERSION))) gitTreeState=clean,-X k8s.io/component-base/version.$(v))
 # Static binaries, and one set of compiled packages for builds, tests and lint.
 export CGO_ENABLED := 0
 PROFILE ?= default

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
@@ -20,7 +21,8 @@ import (
 // the kinds that need storage: a stable kind that is not served is still read
 // by the server itself.
 func (s *Server) enable(t *types, kinds []*api.Kind) (_ []*api.Kind, err error) {
-	o := options.APIEnablementOptions{RuntimeConfig: s.config.RuntimeConfig}
+	config := withCoreNames(s.config.RuntimeConfig)
+	o := options.APIEnablementOptions{RuntimeConfig: config}
 	if errs := o.Validate(t.scheme, apiextensions.Scheme); len(errs) > 0 {
 		return nil, fmt.Errorf("--runtime-config: %w", errors.Join(errs...))
 	}
@@ -35,10 +37,10 @@ func (s *Server) enable(t *types, kinds []*api.Kind) (_ []*api.Kind, err error) 
 	for gv := range reviews.New(reviews.Deps{}) {
 		defaults.EnableVersions(gv)
 	}
-	if s.enabled, err = resourceconfig.MergeAPIResourceConfigs(defaults, s.config.RuntimeConfig, t.scheme); err != nil {
+	if s.enabled, err = resourceconfig.MergeAPIResourceConfigs(defaults, config, t.scheme); err != nil {
 		return nil, fmt.Errorf("--runtime-config: %w", err)
 	}
-	definitions, err := resourceconfig.MergeAPIResourceConfigs(apiextensions.DefaultAPIResourceConfigSource(), s.config.RuntimeConfig, apiextensions.Scheme)
+	definitions, err := resourceconfig.MergeAPIResourceConfigs(apiextensions.DefaultAPIResourceConfigSource(), config, apiextensions.Scheme)
 	if err != nil {
 		return nil, fmt.Errorf("--runtime-config: %w", err)
 	}
@@ -52,6 +54,24 @@ func (s *Server) enable(t *types, kinds []*api.Kind) (_ []*api.Kind, err error) 
 		}
 	}
 	return out, nil
+}
+
+// withCoreNames gives a runtime config its names for the core group, v1 and
+// api/v1, as the libraries know them, and leaves out the old api/legacy, which
+// says nothing any more.
+func withCoreNames(config map[string]string) map[string]string {
+	out := make(map[string]string, len(config))
+	for key, value := range config {
+		name := strings.TrimPrefix(key, "api/")
+		switch {
+		case key == "api/legacy":
+			continue
+		case name == "v1" || strings.HasPrefix(name, "v1/"):
+			key = "/" + name
+		}
+		out[key] = value
+	}
+	return out
 }
 
 // serves says whether a resource of a group and version is switched on.

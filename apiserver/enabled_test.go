@@ -24,6 +24,7 @@ func TestRuntimeConfig(t *testing.T) {
 		{"a beta is switched on", map[string]string{"resource.k8s.io/v1beta1": "true"}, map[string]int{claims: 200, "/apis/resource.k8s.io/v1beta2": 404}},
 		{"an alpha is switched on without its beta", map[string]string{"scheduling.k8s.io/v1alpha3": "true"}, map[string]int{"/apis/scheduling.k8s.io/v1alpha3/podgroups": 200, groups: 404}},
 		{"a group of alphas is switched on", map[string]string{"lifecycle.k8s.io/v1alpha1": "true"}, map[string]int{"/apis/lifecycle.k8s.io/v1alpha1/evictions": 200, groups: 404}},
+		{"the core group has its old names", map[string]string{"api/v1": "true", "api/v1/podtemplates": "false", "api/legacy": "true"}, map[string]int{"/api/v1/pods": 200, "/api/v1/podtemplates": 404}},
 		{"all betas are switched on", map[string]string{"api/beta": "true"}, map[string]int{claims: 200, "/apis/resource.k8s.io/v1beta2": 200}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -52,6 +52,11 @@ func TestPodsAreAdmitted(t *testing.T) {
 	if p, err = k.CoreV1().Pods("default").Create(ctx, high, metav1.CreateOptions{}); err != nil || *p.Spec.Priority != 7 || *p.Spec.PreemptionPolicy != corev1.PreemptNever {
 		t.Errorf("%v %+v", err, p.Spec)
 	}
+	silent := p.DeepCopy()
+	silent.Spec.Priority, silent.Spec.PreemptionPolicy = nil, nil
+	if p, err = k.CoreV1().Pods("default").Update(ctx, silent, metav1.UpdateOptions{}); err != nil || *p.Spec.Priority != 7 || *p.Spec.PreemptionPolicy != corev1.PreemptNever {
+		t.Errorf("replaced by a client that says nothing of priorities: %v", err)
+	}
 	high = pod("none")
 	high.Spec.PriorityClassName = "none"
 	if _, err = k.CoreV1().Pods("default").Create(ctx, high, metav1.CreateOptions{}); err == nil || err.Error() != `pods "none" is forbidden: no PriorityClass with name none was found` {

@@ -25,7 +25,7 @@ import (
 func (s *Server) Data() *etcd.Store { return s.store }
 
 // leasesPrefix is where API servers say that they are there, as upstream's do.
-const leasesPrefix = etcd.Prefix + "/masterleases/"
+func (s *Server) leasesPrefix() string { return s.store.Prefix + "/masterleases/" }
 
 const (
 	// masterTTL is how long a server that went silent stays among the endpoints
@@ -78,14 +78,14 @@ func (s *Server) announceOnce(ctx context.Context, announced func()) error {
 		defer cancel()
 		_, _ = client.Revoke(revoke, lease.ID) // it ends by itself
 	}()
-	if _, err := client.Put(ctx, leasesPrefix+s.place(), s.place(), clientv3.WithLease(lease.ID)); err != nil {
+	if _, err := client.Put(ctx, s.leasesPrefix()+s.place(), s.place(), clientv3.WithLease(lease.ID)); err != nil {
 		return err
 	}
 	alive, err := client.KeepAlive(ctx, lease.ID)
 	if err != nil {
 		return err
 	}
-	changes := client.Watch(ctx, leasesPrefix, clientv3.WithPrefix())
+	changes := client.Watch(ctx, s.leasesPrefix(), clientv3.WithPrefix())
 	tick := time.NewTicker(masterCheck)
 	defer tick.Stop()
 	for {
@@ -116,13 +116,13 @@ func (s *Server) announceOnce(ctx context.Context, announced func()) error {
 // writeEndpoints makes the endpoints of the Service kubernetes those of all
 // servers that are there.
 func (s *Server) writeEndpoints(ctx context.Context) error {
-	r, err := s.store.Client.KV.Get(ctx, leasesPrefix, clientv3.WithPrefix())
+	r, err := s.store.Client.KV.Get(ctx, s.leasesPrefix(), clientv3.WithPrefix())
 	if err != nil {
 		return err
 	}
 	var places []netip.AddrPort
 	for _, kv := range r.Kvs {
-		if p, err := netip.ParseAddrPort(strings.TrimPrefix(string(kv.Key), leasesPrefix)); err == nil {
+		if p, err := netip.ParseAddrPort(strings.TrimPrefix(string(kv.Key), s.leasesPrefix())); err == nil {
 			places = append(places, p)
 		}
 	}

@@ -59,8 +59,22 @@ func (i *installer) addRoutes(g group) {
 			if _, _, err := i.version(g, storage, types()).InstallREST(container); err != nil {
 				return nil, fmt.Errorf("routes of %s: %w", g.gv.WithResource(resource), err)
 			}
+			forgetDocuments(container)
 			return container, nil
 		})
+	}
+}
+
+// forgetDocuments drops what routes say of themselves, half of their memory:
+// documents are made from routes of their own, by complete.
+func forgetDocuments(c *restful.Container) {
+	for _, ws := range c.RegisteredWebServices() {
+		routes := ws.Routes() // its own, not copies
+		for n := range routes {
+			r := &routes[n]
+			r.ParameterDocs, r.ResponseErrors, r.DefaultResponse, r.Metadata = nil, nil, nil, nil
+			r.ReadSample, r.WriteSample, r.WriteSamples = nil, nil, nil
+		}
 	}
 }
 

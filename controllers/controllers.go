@@ -70,6 +70,7 @@ func all() []controller {
 		{name: "persistentvolume-binder-controller", alias: "persistentvolume-binder", setup: setUpVolumeBinder},    // claims get volumes
 		{name: "persistentvolumeclaim-protection-controller", alias: "pvc-protection", setup: setUpClaimProtection}, // claims that pods use stay
 		{name: "persistentvolume-protection-controller", alias: "pv-protection", setup: setUpVolumeProtection},      // volumes that claims use stay
+		{name: "volumeattributesclass-protection-controller", setup: setUpClassProtection},                          // classes that claims or volumes name stay
 		{name: "persistentvolume-attach-detach-controller", alias: "attachdetach", setup: setUpAttachDetach},        // volumes of CSI drivers on the nodes whose pods use them
 		{name: "persistentvolume-expander-controller", alias: "persistentvolume-expander", setup: setUpExpander},    // claims that grow say who they wait for
 		{name: "ephemeral-volume-controller", alias: "ephemeral-volume", setup: setUpEphemeralVolume},               // claims of pods' own volumes

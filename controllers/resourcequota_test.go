@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/cluster/clustertest"
@@ -157,4 +158,51 @@ func widgetDefinition() *apiextensionsv1.CustomResourceDefinition {
 			}},
 		},
 	}
+}
+
+func TestObjectsMoveFromQuotaToQuota(t *testing.T) {
+	c := start(t, "resourcequota-controller")
+	scoped := func(name string, of corev1.ResourceName, scope corev1.ScopedResourceSelectorRequirement) *corev1.ResourceQuota {
+		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+		quota.Spec.Hard = corev1.ResourceList{of: resource.MustParse("1")}
+		quota.Spec.ScopeSelector = &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{scope}}
+		create(t, c, quota)
+		quotaUsed(t, c, quota, string(of)+"=0/1")
+		return quota
+	}
+
+	t.Run("a pod that gets a deadline", func(t *testing.T) {
+		endless := scoped("endless", "pods", corev1.ScopedResourceSelectorRequirement{ScopeName: corev1.ResourceQuotaScopeNotTerminating, Operator: corev1.ScopeSelectorOpExists})
+		ending := scoped("ending", "pods", corev1.ScopedResourceSelectorRequirement{ScopeName: corev1.ResourceQuotaScopeTerminating, Operator: corev1.ScopeSelectorOpExists})
+		pod := runningPod(t, c, "moves", "nowhere", "")
+		quotaUsed(t, c, endless, "pods=1/1")
+		change(t, c, pod, func() { pod.Spec.ActiveDeadlineSeconds = ptr.To[int64](3600) })
+		quotaUsed(t, c, endless, "pods=0/1")
+		quotaUsed(t, c, ending, "pods=1/1")
+		second := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "second"}, Spec: *pod.Spec.DeepCopy()}
+		if err := c.Create(t.Context(), second); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota: ending") {
+			t.Errorf("a second pod with a deadline: %v", err)
+		}
+	})
+
+	t.Run("a claim that wants another class", func(t *testing.T) {
+		of := func(class string) corev1.ScopedResourceSelectorRequirement {
+			return corev1.ScopedResourceSelectorRequirement{ScopeName: corev1.ResourceQuotaScopeVolumeAttributesClass, Operator: corev1.ScopeSelectorOpIn, Values: []string{class}}
+		}
+		gold, silver := scoped("gold", "persistentvolumeclaims", of("gold")), scoped("silver", "persistentvolumeclaims", of("silver"))
+		claim := newClaim("moves", "", "1Gi", func(claim *corev1.PersistentVolumeClaim) { claim.Spec.VolumeAttributesClassName = ptr.To("gold") })
+		create(t, c, claim)
+		quotaUsed(t, c, gold, "persistentvolumeclaims=1/1")
+		claim.Status.Phase, claim.Status.CurrentVolumeAttributesClassName = corev1.ClaimBound, ptr.To("silver")
+		if err := c.Status().Update(t.Context(), claim); err != nil {
+			t.Fatal(err)
+		}
+		quotaUsed(t, c, gold, "persistentvolumeclaims=1/1")
+		quotaUsed(t, c, silver, "persistentvolumeclaims=1/1")
+		claim.Status.CurrentVolumeAttributesClassName = nil
+		if err := c.Status().Update(t.Context(), claim); err != nil {
+			t.Fatal(err)
+		}
+		quotaUsed(t, c, silver, "persistentvolumeclaims=0/1")
+	})
 }

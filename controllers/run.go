@@ -157,7 +157,9 @@ func (c *Controllers) newManager(ctx context.Context) (ctrl.Manager, func(), err
 	if err != nil {
 		return nil, nil, fmt.Errorf("create manager: %w", err)
 	}
-	events, err := corev1client.NewForConfigAndClient(c.cfg.REST, mgr.GetHTTPClient())
+	compact := rest.CopyConfig(c.cfg.REST)
+	compact.ContentType, compact.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	events, err := corev1client.NewForConfigAndClient(compact, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, nil, fmt.Errorf("create events client: %w", err)
 	}

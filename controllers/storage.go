@@ -22,6 +22,10 @@ func setUpVolumeProtection(mgr ctrl.Manager, _ Config) error {
 	return (&volumeprotection.Volumes{Client: mgr.GetClient()}).SetupWithManager(mgr)
 }
 
+func setUpClassProtection(mgr ctrl.Manager, _ Config) error {
+	return (&volumeprotection.Classes{Client: mgr.GetClient()}).SetupWithManager(mgr)
+}
+
 func setUpEphemeralVolume(mgr ctrl.Manager, _ Config) error {
 	return (&ephemeralvolume.Reconciler{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("ephemeral_volume")}).SetupWithManager(mgr)
 }

@@ -9,7 +9,10 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skiffcluster/skiff/cluster/clustertest"
 )
 
 func newVolume(name, class, size string, change ...func(*corev1.PersistentVolume)) *corev1.PersistentVolume {
@@ -243,6 +246,70 @@ func TestWhatIsUsedStays(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+func TestClassesThatAreNamedStay(t *testing.T) {
+	server := clustertest.APIServer(t)
+	c := server.Client()
+	newAttributes := func(name string) *storagev1.VolumeAttributesClass {
+		class := &storagev1.VolumeAttributesClass{ObjectMeta: metav1.ObjectMeta{Name: name}, DriverName: "csi.example", Parameters: map[string]string{"iops": "100"}}
+		create(t, c, class)
+		if !slices.Contains(class.Finalizers, "kubernetes.io/vac-protection") {
+			t.Errorf("created with finalizers %v", class.Finalizers)
+		}
+		return class
+	}
+	gone := func(class *storagev1.VolumeAttributesClass) {
+		t.Helper()
+		eventually(t, func() string {
+			if exists(t, c, class) {
+				return class.Name + ", which nobody names, is still there"
+			}
+			return ""
+		})
+	}
+	slow, fast, unused := newAttributes("slow"), newAttributes("fast"), newAttributes("unused")
+	claim := newClaim("data", "", "1Gi")
+	claim.Spec.VolumeAttributesClassName = &slow.Name
+	create(t, c, claim)
+	v := newVolume("data", "", "1Gi", func(v *corev1.PersistentVolume) {
+		v.Spec.VolumeAttributesClassName = &fast.Name
+		v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "csi.example", VolumeHandle: "data"}}
+	})
+	create(t, c, v)
+	slow.Finalizers = nil // as a class has that was made before there were any
+	if err := c.Update(t.Context(), slow); err != nil {
+		t.Fatal(err)
+	}
+	// Only now: the cache must know who names a class before one is deleted.
+	startAt(t, server, "volumeattributesclass-protection-controller")
+	eventually(t, func() string {
+		get(t, c, slow)
+		if !slices.Contains(slow.Finalizers, "kubernetes.io/vac-protection") {
+			return "no finalizer came back"
+		}
+		return ""
+	})
+	for _, class := range []*storagev1.VolumeAttributesClass{slow, fast, unused} {
+		if err := c.Delete(t.Context(), class); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone(unused)
+	if !exists(t, c, slow) || !exists(t, c, fast) {
+		t.Fatal("a class that is named is gone")
+	}
+	for _, object := range []client.Object{claim, v} {
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+		if err := c.Patch(t.Context(), object, patch); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Delete(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone(slow)
+	gone(fast)
 }
 
 func TestEphemeralVolumesGetClaims(t *testing.T) {

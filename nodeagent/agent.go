@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -93,6 +94,9 @@ func New(cfg Config) (*Agent, error) {
 		// No limits on this side: the API server's priority and fairness decide.
 		rc := rest.CopyConfig(cfg.REST)
 		rc.QPS = -1
+		if rc.ContentType == "" { // of events too, for which the client would choose JSON
+			rc.ContentType, rc.AcceptContentTypes = kruntime.ContentTypeProtobuf, kruntime.ContentTypeProtobuf+","+kruntime.ContentTypeJSON
+		}
 		if a.client, err = kubernetes.NewForConfig(rc); err != nil {
 			return nil, fmt.Errorf("node agent: client: %w", err)
 		}
@@ -259,10 +263,14 @@ func (a *Agent) prepareServer() error {
 	if a.cfg.Certificate == nil {
 		return nil
 	}
+	systemLogs := "/var/log"
+	if a.cfg.HideSystemLogs || a.cfg.inMemory() {
+		systemLogs = ""
+	}
 	var err error
 	a.server, err = serve.New(serve.Config{
 		Address: a.cfg.Address, Port: a.cfg.Port, Listener: a.cfg.Listener, Certificate: a.cfg.Certificate, ClientCA: a.cfg.ClientCA,
-		REST: a.cfg.REST, NodeName: a.cfg.NodeName, HealthPort: a.cfg.HealthPort, Healthy: a.healthy, Backend: backend{a},
+		REST: a.cfg.REST, NodeName: a.cfg.NodeName, HealthPort: a.cfg.HealthPort, Healthy: a.healthy, SystemLogs: systemLogs, Backend: backend{a},
 	})
 	return err
 }

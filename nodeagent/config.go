@@ -88,6 +88,10 @@ type Config struct {
 	// HealthPort is 10248 by default, -1 any free one, -2 none.
 	HealthPort int
 
+	// HideSystemLogs keeps /logs/ from showing the machine's /var/log to whoever may
+	// get nodes/log. Nodes with pods in memory never show it.
+	HideSystemLogs bool
+
 	// Pods is where pods come from; a watch of the API by default.
 	Pods podsource.Source
 	// DontWatchNode leaves it to NodeChanged to bring newer versions of the

@@ -111,7 +111,7 @@ var plugins = []plugin{
 	{name: "EventRateLimit", make: newEventRate, off: true},
 	{name: "ExtendedResourceToleration", on: []string{"pods"}, make: simple(extendedResources{}), off: true},
 	{name: "DefaultStorageClass", on: []string{"persistentvolumeclaims"}, make: func(c Config) (admission.Interface, error) { return storageClass{c.Objects}, nil }},
-	{name: "StorageObjectInUseProtection", on: []string{"persistentvolumes", "persistentvolumeclaims"}, make: simple(inUse{})},
+	{name: "StorageObjectInUseProtection", on: []string{"persistentvolumes", "persistentvolumeclaims", "volumeattributesclasses"}, make: simple(inUse{})},
 	{name: "PodGroupProtection", make: simple(admission.NewChainHandler()), off: true},
 	{name: "OwnerReferencesPermissionEnforcement", make: newOwnerReferences, off: true},
 	{name: "PersistentVolumeClaimResize", on: []string{"persistentvolumeclaims"}, make: func(c Config) (admission.Interface, error) { return claimResize{c.Objects}, nil }},

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 )
@@ -135,8 +136,8 @@ func (r claimResize) Validate(ctx context.Context, a admission.Attributes, _ adm
 	return admission.NewForbidden(a, fmt.Errorf("only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"))
 }
 
-// inUse keeps claims and volumes until nothing uses them any more: the
-// finalizers are removed by controllers.
+// inUse keeps claims, volumes and VolumeAttributesClasses until nothing uses them
+// any more: the finalizers are removed by controllers.
 type inUse struct{}
 
 func (inUse) Handles(op admission.Operation) bool { return op == admission.Create }
@@ -156,6 +157,9 @@ func (inUse) Admit(_ context.Context, a admission.Attributes, _ admission.Object
 	}
 	if volume, ok := of[corev1.PersistentVolume](a, "persistentvolumes"); ok {
 		protect(&volume.ObjectMeta, "kubernetes.io/pv-protection")
+	}
+	if class, ok := of[storagev1.VolumeAttributesClass](a, "volumeattributesclasses"); ok {
+		protect(&class.ObjectMeta, "kubernetes.io/vac-protection")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -25,9 +26,10 @@ func (p *priority) Admit(ctx context.Context, a admission.Attributes, _ admissio
 		return nil
 	}
 	if a.GetOperation() == admission.Update {
-		// A client that does not know the field does not mean to clear it.
-		if old, ok := a.GetOldObject().(*corev1.Pod); ok && pod.Spec.Priority == nil {
-			pod.Spec.Priority = old.Spec.Priority
+		// A client that says nothing of them does not mean to clear them.
+		if old, ok := a.GetOldObject().(*corev1.Pod); ok {
+			pod.Spec.Priority = cmp.Or(pod.Spec.Priority, old.Spec.Priority)
+			pod.Spec.PreemptionPolicy = cmp.Or(pod.Spec.PreemptionPolicy, old.Spec.PreemptionPolicy)
 		}
 		return nil
 	}

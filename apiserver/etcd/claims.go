@@ -15,9 +15,9 @@ type Claims struct {
 	prefix string
 }
 
-// Claims gives the claims below /registry/ranges/kind.
+// Claims gives the claims below ranges/kind.
 func (s *Store) Claims(kind string) *Claims {
-	return &Claims{s, Prefix + "/ranges/" + kind + "/"}
+	return &Claims{s, s.Prefix + "/ranges/" + kind + "/"}
 }
 
 // Claim makes owner the owner of name and says whether it is: a name that

@@ -21,8 +21,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Prefix is where Kubernetes keeps its objects in etcd.
-const Prefix = "/registry"
+// prefix is where Kubernetes keeps its objects in etcd.
+const prefix = "/registry"
 
 // Codec gives how objects of a resource are encoded.
 type Codec func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner)
@@ -64,7 +64,7 @@ func (p progressClient) Endpoints() []string {
 
 // GetRESTOptions implements generic.RESTOptionsGetter.
 func (g *Getter) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
-	c := storagebackend.NewDefaultConfig(Prefix, nil)
+	c := storagebackend.NewDefaultConfig(g.store.Prefix, nil)
 	c.EventsHistoryWindow = 75 * time.Second
 	r := c.ForResource(gr)
 	r.Codec, r.EncodeVersioner = g.codec(gr)
@@ -73,6 +73,12 @@ func (g *Getter) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (gene
 		ResourcePrefix: strings.TrimPrefix(gr.Group+"/"+gr.Resource, "/"),
 	}, nil
 }
+
+// uncached are resources whose objects are many, live an hour and are hardly ever
+// read: a cache would decode and keep each for nobody. kube-apiserver has none of
+// them either (https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/,
+// --watch-cache-sizes).
+var uncached = map[schema.GroupResource]bool{{Resource: "events"}: true}
 
 // open makes the storage of one resource: etcd behind a watch cache.
 func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string, keyFunc func(runtime.Object) (string, error),
@@ -85,6 +91,9 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 		return nil, nil, fmt.Errorf("open storage of %s: %w", c.GroupResource, err)
 	}
 	var back storage.Interface = streamed{raw, c.GroupResource.String(), new(atomic.Uint64)}
+	if uncached[c.GroupResource] {
+		return back, raw.Close, nil
+	}
 	if g.Share != nil {
 		back = sharing{back, g.Share}
 	}

@@ -1,10 +1,12 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -41,6 +43,9 @@ type Config struct {
 	Servers []string
 	// TLS files for Servers.
 	CAFile, CertFile, KeyFile string
+	// Prefix is what the keys of all data begin with. Empty: /registry. Clusters
+	// that share an etcd need one each.
+	Prefix string
 
 	// Tick is the member's heartbeat. Zero: 100 ms. A single member has nobody
 	// to hear from, so a long tick costs it nothing; a short one costs idle CPU
@@ -62,6 +67,8 @@ type Config struct {
 type Store struct {
 	// Client reaches the data; in-process when the member is ours.
 	Client *kubernetes.Client
+	// Prefix begins the keys of all data, with / before and not after it.
+	Prefix string
 
 	server    *etcdserver.EtcdServer
 	reads     gate
@@ -86,6 +93,13 @@ const (
 	maxRequestBytes = 3 << 20
 	// quotaBytes is etcd's suggested largest size of a database.
 	quotaBytes = 8 << 30
+	// commitEvery and commitAfter are when etcd writes to its database what its
+	// log has already: in its default of 100 ms and 10,000 changes it looks ten
+	// times a second whether there is anything. A crash costs nothing but the
+	// time to read that much of the log again.
+	commitEvery = time.Second
+	commitAfter = 1000
+
 	// electionTicks is how many heartbeats may be missed. Half a second to a
 	// whole one until a dead leader's members choose another leaves time, of the
 	// 3 s that a failover may take, for those who lead by a Lease in the data.
@@ -108,6 +122,7 @@ func Start(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	s.encrypted = keys
+	s.Prefix = path.Join("/", cmp.Or(c.Prefix, prefix))
 	return s, nil
 }
 
@@ -217,6 +232,7 @@ func (c Config) member() (etcdconfig.ServerConfig, error) {
 		InitialPeerURLsMap: others, InitialClusterToken: clusterToken, NewCluster: len(initial) == 1,
 		TickMs: uint(tick.Milliseconds()), ElectionTicks: ticks, InitialElectionTickAdvance: true, PreVote: true,
 		MaxTxnOps: 128, MaxRequestBytes: maxRequestBytes, QuotaBackendBytes: quota,
+		BackendBatchInterval: commitEvery, BackendBatchLimit: commitAfter,
 		StrictReconfigCheck: true, AuthToken: "simple", BcryptCost: 4, TokenTTL: 300,
 		Logger: log, UnsafeNoFsync: c.NoSync, DowngradeCheckTime: 5 * time.Second,
 		WarningApplyDuration: 100 * time.Millisecond, WarningUnaryRequestDuration: 300 * time.Millisecond,

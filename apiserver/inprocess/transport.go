@@ -245,6 +245,17 @@ func (b *buffer) CloseNotify() <-chan bool { return nil }
 // blocks: a client that does not read must not fill our memory.
 const maxPipe = 1 << 20
 
+// flushAt is how much wakes the reader without a Flush, as it does on a
+// connection: an event comes in two writes, and the reader's turn costs more than
+// what he would read of the first.
+const flushAt = 4 << 10
+
+// maxKept is the largest buffer that is used again.
+const maxKept = 64 << 10
+
+// buffers are those of pipes with something to read, which few of many are.
+var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
 // pipe carries an answer that goes on: the handler writes while the client
 // reads.
 type pipe struct {
@@ -257,8 +268,8 @@ type pipe struct {
 
 	mu      sync.Mutex
 	wake    *sync.Cond
-	unread  []byte
-	err     error // that ends reading
+	unread  *bytes.Buffer // nil: nothing
+	err     error         // that ends reading
 	aborted bool
 }
 
@@ -268,40 +279,55 @@ func (p *pipe) WriteHeader(code int) {
 	p.once.Do(func() { p.code, p.sent = code, p.header.Clone(); close(p.started) })
 }
 
-func (p *pipe) Flush() { p.WriteHeader(http.StatusOK) }
+func (p *pipe) Flush() {
+	p.WriteHeader(http.StatusOK)
+	p.mu.Lock()
+	p.wake.Broadcast()
+	p.mu.Unlock()
+}
 
 // CloseNotify is as the buffer's.
 func (p *pipe) CloseNotify() <-chan bool { return nil }
 
 func (p *pipe) Write(b []byte) (int, error) {
 	p.WriteHeader(http.StatusOK)
+	if len(b) == 0 {
+		return 0, nil // an empty buffer reads as the end
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.unread) > maxPipe && !p.aborted {
+	for p.unread != nil && p.unread.Len() > maxPipe && !p.aborted {
 		p.wake.Wait()
 	}
 	if p.aborted {
 		return 0, io.ErrClosedPipe
 	}
-	p.unread = append(p.unread, b...)
-	p.wake.Broadcast()
+	if p.unread == nil {
+		p.unread = buffers.Get().(*bytes.Buffer)
+	}
+	p.unread.Write(b)
+	if p.unread.Len() >= flushAt {
+		p.wake.Broadcast()
+	}
 	return len(b), nil
 }
 
 func (p *pipe) Read(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.unread) == 0 && p.err == nil && !p.aborted {
+	for p.unread == nil && p.err == nil && !p.aborted {
 		p.wake.Wait()
 	}
-	if len(p.unread) > 0 {
-		n := copy(b, p.unread)
-		p.unread = p.unread[n:]
-		if len(p.unread) == 0 {
+	if p.unread != nil {
+		n, err := p.unread.Read(b)
+		if p.unread.Len() == 0 {
+			if p.unread.Reset(); p.unread.Cap() <= maxKept {
+				buffers.Put(p.unread)
+			}
 			p.unread = nil
 		}
-		p.wake.Broadcast()
-		return n, nil
+		p.wake.Broadcast() // a writer may wait for room
+		return n, err
 	}
 	if p.err != nil {
 		return 0, p.err

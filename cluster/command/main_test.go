@@ -11,7 +11,7 @@ const asSkiff = "COMMAND_TEST_AS_SKIFF"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asSkiff) != "" {
-		os.Exit(Main(os.Args[1:]))
+		os.Exit(Main(Args(os.Args)))
 	}
 	os.Exit(m.Run())
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -34,6 +35,7 @@ The administrator's kubeconfig is written below the data directory.`,
 	f.IPVar(&cfg.APIServer.AdvertiseAddress, "advertise-address", nil, "address by which others reach this server (default: --bind-address, or the machine's)")
 	f.StringSliceVar(&cfg.ServerNames, "tls-san", nil, "further names and addresses of the server for its certificate")
 	f.StringSliceVar(&cfg.APIServer.Etcd.Servers, "etcd-servers", nil, "URLs of an etcd that runs elsewhere (default: one in this process)")
+	f.StringVar(&cfg.APIServer.Etcd.Prefix, "etcd-prefix", "/registry", "what the keys of all data in etcd begin with")
 	f.StringVar(&cfg.APIServer.Etcd.CAFile, "etcd-cafile", "", "CA of --etcd-servers")
 	f.StringVar(&cfg.APIServer.Etcd.CertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
 	f.StringVar(&cfg.APIServer.Etcd.KeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
@@ -42,6 +44,7 @@ The administrator's kubeconfig is written below the data directory.`,
 	f.StringVar(&cfg.APIServer.ServiceClusterIPRange, "service-cluster-ip-range", "10.96.0.0/12", "network of the services, or one of each IP family separated by a comma: the first is a service's that asks for none")
 	f.StringVar(&cfg.APIServer.ServiceNodePortRange, "service-node-port-range", "30000-32767", "ports for services of type NodePort")
 	f.DurationVar(&cfg.APIServer.EventTTL, "event-ttl", 0, "how long events are kept (default 1h)")
+	f.DurationVar(&cfg.APIServer.RequestTimeout, "request-timeout", time.Minute, "how long a request may take, but for watches and the like")
 	f.IntVar(&cfg.APIServer.MaxRequestsInFlight, "max-requests-inflight", 400, "reading requests served at a time")
 	f.IntVar(&cfg.APIServer.MaxMutatingInFlight, "max-mutating-requests-inflight", 200, "writing requests served at a time")
 	admission := admissionFlags(f, &cfg.APIServer)

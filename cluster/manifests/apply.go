@@ -14,12 +14,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/util/csaupgrade"
 )
 
 // pause is the time between two looks at what comes within milliseconds.
@@ -52,7 +55,9 @@ func Order(objs []*unstructured.Unstructured) []*unstructured.Unstructured {
 type Applier struct {
 	// Replaced are objects, "Kind name", that become what is given here, but for
 	// labels and annotations: no field that another manager has set stays. A
-	// webhook's url and service exclude each other.
+	// webhook's url and service exclude each other. For the same reason the
+	// fields are then of whoever has applied the object before, or will: see
+	// handOver.
 	Replaced []string
 	// Dropped says which annotations of before Replaced objects do not keep; nil:
 	// they keep all.
@@ -125,18 +130,55 @@ func (a *Applier) apply(ctx context.Context, o *unstructured.Unstructured) error
 
 // write applies an object, or replaces the one that there is.
 func (a *Applier) write(ctx context.Context, in dynamic.ResourceInterface, o *unstructured.Unstructured) error {
+	manager := a.manager
 	if slices.Contains(a.Replaced, name(o)) {
 		live, err := in.Get(ctx, o.GetName(), metav1.GetOptions{})
 		if err == nil {
-			_, err = in.Update(ctx, a.replacement(o, live), metav1.UpdateOptions{FieldManager: a.manager})
-			return err
+			return a.replace(ctx, in, o, live)
 		}
 		if !apierrors.IsNotFound(err) {
 			return err
 		}
+		manager = kubectl
 	}
-	_, err := in.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: a.manager, Force: true})
+	_, err := in.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: manager, Force: true})
 	return err
+}
+
+func (a *Applier) replace(ctx context.Context, in dynamic.ResourceInterface, o, live *unstructured.Unstructured) error {
+	written, err := in.Update(ctx, a.replacement(o, live), metav1.UpdateOptions{FieldManager: a.manager})
+	if err != nil {
+		return err
+	}
+	patch, err := handOver(written, a.manager, applierOf(live, a.manager))
+	if err != nil || patch == nil {
+		return err
+	}
+	_, err = in.Patch(ctx, o.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: a.manager})
+	return err
+}
+
+// kubectl is the field manager of `kubectl apply --server-side`.
+const kubectl = "kubectl"
+
+// applierOf is who has applied the servers of the webhooks by server-side
+// apply, and will again: kubectl, if nobody has.
+func applierOf(live *unstructured.Unstructured, except string) string {
+	for _, e := range live.GetManagedFields() {
+		if e.Operation == metav1.ManagedFieldsOperationApply && e.Manager != except && e.FieldsV1 != nil &&
+			strings.Contains(e.FieldsV1.GetRawString(), `"f:clientConfig"`) {
+			return e.Manager
+		}
+	}
+	return kubectl
+}
+
+// handOver makes the fields that one manager has updated those that another has
+// applied, as a patch; nil when there are none. Server-side apply removes what its
+// manager applied before and applies no longer: the other's next service takes
+// the place of a url, instead of being refused beside it.
+func handOver(o *unstructured.Unstructured, from, to string) ([]byte, error) {
+	return csaupgrade.UpgradeManagedFieldsPatch(o, sets.New(from), to)
 }
 
 // replacement is o in the place of live, with the labels and annotations of both.

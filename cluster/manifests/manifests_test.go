@@ -175,6 +175,67 @@ webhooks: [{name: hook.example.com, admissionReviewVersions: [v1], sideEffects: 
 	}
 }
 
+// TestServerSideApplyGivesBackAWebhook has whoever applies a webhook with its
+// service do so again while it is asked by a url.
+func TestServerSideApplyGivesBackAWebhook(t *testing.T) {
+	t.Parallel()
+	ctx, c := t.Context(), clustertest.APIServer(t)
+	parse := func(t *testing.T, name, config string) []*unstructured.Unstructured {
+		t.Helper()
+		objs, err := manifests.Parse([]byte(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: ` + name + `}
+webhooks:
+- {name: one.example.com, admissionReviewVersions: [v1], sideEffects: None, clientConfig: ` + config + `}
+- {name: two.example.com, admissionReviewVersions: [v1], sideEffects: None, clientConfig: ` + config + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return objs
+	}
+	const service, url = "{service: {namespace: a, name: b, path: /c}}", "{url: 'https://127.0.0.1:9443/c', caBundle: Y2E=}"
+	for _, tc := range []struct{ name, before, after string }{
+		{"kubectl, of what it has applied", "kubectl", "kubectl"},
+		{"helm, of what it has applied", "helm", "helm"},
+		{"kubectl, of what it has not seen before", "", "kubectl"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			object := "h-" + tc.before
+			apply := func(manager string) error {
+				return c.Client().Apply(ctx, client.ApplyConfigurationFromUnstructured(parse(t, object, service)[0]), client.FieldOwner(manager))
+			}
+			if tc.before != "" {
+				if err := apply(tc.before); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a, err := manifests.NewApplier(c.RESTConfig(), "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Replaced = []string{"MutatingWebhookConfiguration " + object}
+			for range 2 { // what is pointed already is pointed again
+				if err := a.Apply(ctx, parse(t, object, url)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := apply(tc.after); err != nil {
+				t.Fatal(err)
+			}
+			got := &admissionregistrationv1.MutatingWebhookConfiguration{}
+			if err := c.Client().Get(ctx, client.ObjectKey{Name: object}, got); err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range got.Webhooks {
+				if is := w.ClientConfig; is.URL != nil || is.Service == nil || len(is.CABundle) > 0 {
+					t.Errorf("%s: got %+v", w.Name, is)
+				}
+			}
+		})
+	}
+}
+
 func TestFromObjects(t *testing.T) {
 	given := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "a/v1", "kind": "B", "metadata": map[string]any{"name": "u"}}}
 	objs, err := manifests.FromObjects(nil,

@@ -11,6 +11,8 @@ import (
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies,verbs=get;list;watch
@@ -34,7 +36,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		SchemaResolver: &resolver.ClientDiscoveryResolver{Discovery: client},
 		RestMapper:     mgr.GetRESTMapper(),
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("validatingadmissionpolicy-status-controller").
 		For(&admissionregistrationv1.ValidatingAdmissionPolicy{}).
 		Complete(r)

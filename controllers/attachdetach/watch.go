@@ -19,6 +19,7 @@ import (
 
 	"github.com/skiffcluster/skiff/controllers/peek"
 	"github.com/skiffcluster/skiff/controllers/podctl"
+	turns "github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // Indexes of the pods that have volumes of claims.
@@ -39,7 +40,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			return requests(f(ctx, obj))
 		})
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turns.NewController(mgr).
 		Named("persistentvolume-attach-detach-controller").
 		For(&corev1.Node{}, builder.WithPredicates(changed(sameNode))).
 		Watches(&corev1.Pod{}, nodes(nodeOfPod), builder.WithPredicates(changed(samePod))).
@@ -48,7 +49,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&storagev1.CSIDriver{}, nodes(r.nodesWithClaims)).
 		Watches(&storagev1.VolumeAttachment{}, nodes(r.nodesOfAttachment)).
 		// One at a time: see turn.
-		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
+		WithOptions(turns.WithQueue(controller.Options{MaxConcurrentReconciles: 1})).
 		Complete(r)
 }
 

@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // Cleaner deletes tokens that have expired.
@@ -28,7 +30,7 @@ func (r *Cleaner) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	r.cache = c
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("token-cleaner-controller").
 		WatchesRawSource(source.Kind(c, &corev1.Secret{}, &handler.TypedEnqueueRequestForObject[*corev1.Secret]{})).
 		Complete(r)

@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;delete
@@ -36,7 +38,7 @@ func (r *Signer) SetupWithManager(mgr ctrl.Manager) error {
 	r.cache = c
 	key := ctrl.Request{NamespacedName: client.ObjectKey{Namespace: metav1.NamespacePublic, Name: configMapName}}
 	always := func(context.Context, client.Object) []ctrl.Request { return []ctrl.Request{key} }
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("bootstrap-signer-controller").
 		WatchesRawSource(source.Kind[client.Object](c, &corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(always))).
 		WatchesRawSource(source.Kind[client.Object](c, &corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(always))).

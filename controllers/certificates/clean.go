@@ -11,6 +11,8 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // How long requests are kept (upstream's numbers): those that were answered,
@@ -29,7 +31,7 @@ type Cleaner struct {
 
 // SetupWithManager adds the controller to mgr.
 func (r *Cleaner) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("certificatesigningrequest-cleaner-controller").
 		For(&certificatesv1.CertificateSigningRequest{}).
 		Complete(r)

@@ -8,6 +8,8 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // PodCleaner deletes requests for pods' certificates when they are old: who
@@ -19,7 +21,7 @@ type PodCleaner struct {
 
 // SetupWithManager adds the controller to mgr.
 func (r *PodCleaner) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("podcertificaterequest-cleaner-controller").
 		For(&certificatesv1.PodCertificateRequest{}).
 		Complete(r)

@@ -20,6 +20,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 const (
@@ -65,7 +67,7 @@ func ParseAuthority(cert, key []byte) (Authority, error) {
 
 // SetupWithManager adds the controller to mgr.
 func (r *Signer) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("certificatesigningrequest-signing-controller").
 		For(&certificatesv1.CertificateSigningRequest{}).
 		Complete(r)

@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=get;list;watch;update;escalate
@@ -28,7 +30,7 @@ type Reconciler struct {
 // SetupWithManager adds the controller to mgr: whichever role changes, one turn
 // looks at all aggregated ones, of which there are few.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("clusterrole-aggregation-controller").
 		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 			return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: "all"}}}

@@ -66,7 +66,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		after, isJob := e.ObjectNew.(*batchv1.Job)
 		return wasJob && isJob && (finished(before) != finished(after) || before.UID != after.UID)
 	}}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("cronjob-controller").
 		For(&batchv1.CronJob{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Owns(&batchv1.Job{}, builder.WithPredicates(ended)).

@@ -87,7 +87,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.pods = podctl.Control{Client: r.Client, Events: r.Events, Writes: pods}
 	r.history = history.Keeper{Client: r.Client, Live: r.live, Writes: revisions}
 	r.failed = flowcontrol.NewBackOff(firstDelay, longestDelay)
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("daemonset-controller").
 		For(&appsv1.DaemonSet{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Owns(&appsv1.ControllerRevision{}).

@@ -63,7 +63,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	r.live = mgr.GetAPIReader()
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("deployment-controller").
 		For(&appsv1.Deployment{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Watches(&appsv1.ReplicaSet{}, ownership.Handler[*appsv1.ReplicaSet]{Owner: kind, Same: sameVersion, Adopters: r.adopters}).

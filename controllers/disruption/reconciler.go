@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/skiffcluster/skiff/controllers/podctl"
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch
@@ -42,7 +43,7 @@ type Reconciler struct {
 // change and pods that change count a budget anew; pods with the condition
 // DisruptionTarget are looked at when it has become stale.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	if err := ctrl.NewControllerManagedBy(mgr).
+	if err := turn.NewController(mgr).
 		Named("disruption-controller").
 		For(&policyv1.PodDisruptionBudget{}).
 		Watches(&corev1.Pod{}, handler.Funcs{

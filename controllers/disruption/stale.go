@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/skiffcluster/skiff/controllers/podctl"
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // staleTimeout is how long after the condition DisruptionTarget a pod must be
@@ -37,7 +38,7 @@ func (r *stale) setupWithManager(mgr ctrl.Manager) error {
 		_, is := staleIn(pod, time.Time{})
 		return is
 	})
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("disruption-controller-stale-pods").
 		For(&corev1.Pod{}, builder.WithPredicates(marked)).
 		Complete(r)

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/skiffcluster/skiff/controllers/endpointslice"
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 const (
@@ -73,7 +74,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.triggers = endpointsliceutil.NewTriggerTimeTracker()
 	r.pace.Interval = batch
 	r.deleted = map[types.NamespacedName]bool{}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(Name).
 		For(&corev1.Service{}, builder.WithPredicates(predicate.Funcs{DeleteFunc: func(e event.DeleteEvent) bool {
 			r.mu.Lock()
@@ -83,7 +84,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		}})).
 		Watches(&corev1.Pod{}, endpointslice.PodHandler(r.Client)).
 		Watches(&corev1.Endpoints{}, endpointsHandler).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
+		WithOptions(turn.WithQueue(controller.Options{MaxConcurrentReconciles: r.Concurrency})).
 		Complete(r)
 }
 

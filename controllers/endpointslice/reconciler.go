@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 const (
@@ -83,13 +85,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.pace.Interval = batch
 	r.library = endpointslice.NewReconciler(clientset, nodeLister{r.Client}, maxPerSlice, r.tracker, r.topology,
 		recorder{r.Events}, ManagedBy, endpointslice.WithPreferSameTrafficDistributionEnabled(true))
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(Name).
 		For(&corev1.Service{}).
 		Watches(&corev1.Pod{}, PodHandler(r.Client)).
 		Watches(&discoveryv1.EndpointSlice{}, sliceHandler(r.tracker)).
 		Watches(&corev1.Node{}, r.nodeHandler(), builder.WithPredicates(topologyChanged)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
+		WithOptions(turn.WithQueue(controller.Options{MaxConcurrentReconciles: r.Concurrency})).
 		Complete(r)
 }
 

@@ -67,7 +67,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := (&strays{client: r.Client, live: r.live}).setup(mgr); err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("job-controller").
 		For(&batchv1.Job{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Watches(&corev1.Pod{}, podctl.Handler(kind, r.selectors)).

@@ -23,6 +23,7 @@ import (
 
 	"github.com/skiffcluster/skiff/controllers/ownership"
 	"github.com/skiffcluster/skiff/controllers/podctl"
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // strays frees pods that no Job counts any more, since it is gone or finished
@@ -33,7 +34,7 @@ type strays struct {
 }
 
 func (s *strays) setup(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("job-stray-pods").
 		Watches(&corev1.Pod{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.NewPredicateFuncs(s.isStrayObject))).
 		Watches(&batchv1.Job{}, handler.Funcs{DeleteFunc: s.jobGone}).

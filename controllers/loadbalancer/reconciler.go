@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/skiffcluster/skiff/controllers/turn"
 	"github.com/skiffcluster/skiff/internal/addrpool"
 )
 
@@ -68,11 +69,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		UpdateFunc: func(e event.UpdateEvent) bool { return concerns(e.ObjectOld) || concerns(e.ObjectNew) },
 		DeleteFunc: func(e event.DeleteEvent) bool { return concerns(e.Object) },
 	}
-	b := ctrl.NewControllerManagedBy(mgr).
+	b := turn.NewController(mgr).
 		Named(Name).
 		For(&corev1.Service{}, builder.WithPredicates(balanced)).
 		// One at a time: what is taken belongs to the one worker.
-		WithOptions(controller.Options{MaxConcurrentReconciles: 1})
+		WithOptions(turn.WithQueue(controller.Options{MaxConcurrentReconciles: 1}))
 	if len(r.pool) == 0 {
 		b = b.Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.allServices), builder.WithPredicates(nodeChanges())).
 			Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.serviceOf))

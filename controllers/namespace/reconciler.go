@@ -23,6 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 const (
@@ -97,14 +99,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		UpdateFunc:  func(event.UpdateEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(Name).
 		For(&corev1.Namespace{}, builder.WithPredicates(deleting)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.emptiedNamespace), builder.WithPredicates(podGone)).
-		WithOptions(controller.Options{
+		WithOptions(turn.WithQueue(controller.Options{
 			MaxConcurrentReconciles: r.Concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, time.Minute),
-		}).
+		})).
 		Complete(r)
 }
 

@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // podsByNode is the index of cached pods by the node they are bound to.
@@ -95,11 +97,11 @@ func (r *Evictor) SetupWithManager(mgr ctrl.Manager) error {
 		// one that is gone are the pod garbage collector's.
 		CreateFunc: func(event.CreateEvent) bool { return false },
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(EvictionName).
 		For(&corev1.Pod{}, builder.WithPredicates(bound)).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.podsOf), builder.WithPredicates(changed)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
+		WithOptions(turn.WithQueue(controller.Options{MaxConcurrentReconciles: r.Concurrency})).
 		Complete(r)
 }
 

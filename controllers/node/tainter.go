@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // tainter keeps a node's NoSchedule taints and older labels in line with its
@@ -27,7 +29,7 @@ func (t *tainter) setup(mgr ctrl.Manager) error {
 		},
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(Name).
 		For(&corev1.Node{}, builder.WithPredicates(changed)).
 		Complete(t)

@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 const (
@@ -68,11 +70,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			return ok1 && ok2 && (before.UID != after.UID || !slices.Equal(podCIDRs(before), podCIDRs(after)))
 		},
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(Name).
 		For(&corev1.Node{}, builder.WithPredicates(needed)).
 		// One at a time: the allocator belongs to the one worker.
-		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
+		WithOptions(turn.WithQueue(controller.Options{MaxConcurrentReconciles: 1})).
 		Complete(r)
 }
 

@@ -63,7 +63,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	err := ctrl.NewControllerManagedBy(mgr).
+	err := turn.NewController(mgr).
 		Named("persistentvolume-binder-controller").
 		For(&corev1.PersistentVolumeClaim{}).
 		Watches(&corev1.PersistentVolume{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, obj client.Object) []ctrl.Request {

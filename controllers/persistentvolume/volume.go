@@ -10,13 +10,15 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // volumes looks after volumes when their claims change, or go.
 type volumes struct{ *Reconciler }
 
 func (r *volumes) setupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("persistentvolume-binder-controller-volumes").
 		For(&corev1.PersistentVolume{}).
 		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, obj client.Object) []ctrl.Request {

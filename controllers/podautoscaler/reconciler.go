@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/skiffcluster/skiff/controllers/podctl"
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // period is the time between two looks at an autoscaler's metrics (upstream's
@@ -68,7 +69,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		after, isToo := e.ObjectNew.(*autoscalingv2.HorizontalPodAutoscaler)
 		return is && isToo && !apiequality.Semantic.DeepEqual(before.Spec, after.Spec)
 	}}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("horizontal-pod-autoscaler-controller").
 		For(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(changed)).
 		Complete(r)

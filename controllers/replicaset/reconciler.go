@@ -72,7 +72,7 @@ func (e *Engine[T]) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	e.live = mgr.GetAPIReader()
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(e.Kind.Name).
 		For(e.Kind.New(), builder.WithPredicates(podctl.ByOthers(e.own))).
 		Watches(&corev1.Pod{}, e.podEvents()).

@@ -20,6 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 const (
@@ -62,7 +64,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		after, isToo := e.ObjectNew.(*corev1.ResourceQuota)
 		return is && isToo && needsCount(before, after)
 	}}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("resourcequota-controller").
 		For(&corev1.ResourceQuota{}, builder.WithPredicates(changed)).
 		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {

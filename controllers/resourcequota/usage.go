@@ -120,8 +120,8 @@ func (r *Reconciler) changes(ctx context.Context) toolscache.ResourceEventHandle
 	}
 }
 
-// usesOther tells whether an object uses other amounts than before, which what
-// is only counted never does.
+// usesOther tells whether an object uses other amounts than before, or those of
+// other quotas, which what is only counted never does.
 func usesOther(before, after any) bool {
 	var resource schema.GroupResource
 	switch after.(type) {
@@ -134,10 +134,19 @@ func usesOther(before, after any) bool {
 	default:
 		return false
 	}
+	if rescoped(before, after) {
+		return true
+	}
 	evaluator := generic.NewRegistry(quota.Evaluators(nil)).Get(resource)
 	was, errBefore := usageOf(evaluator, before)
 	now, errAfter := usageOf(evaluator, after)
 	return errBefore != nil || errAfter != nil || !apiequality.Semantic.DeepEqual(was, now)
+}
+
+func rescoped(before, after any) bool {
+	b, was := before.(runtime.Object)
+	a, is := after.(runtime.Object)
+	return was && is && quota.Rescoped(b, a)
 }
 
 func usageOf(evaluator apiquota.Evaluator, obj any) (corev1.ResourceList, error) {

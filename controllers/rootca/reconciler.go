@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 const (
@@ -63,7 +65,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	r.configMaps = configMaps
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(Name).
 		For(&corev1.Namespace{}).
 		WatchesRawSource(source.Kind(configMaps, &corev1.ConfigMap{}, handler.TypedEnqueueRequestsFromMapFunc(toNamespace))).

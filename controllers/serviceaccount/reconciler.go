@@ -15,6 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // Name is the controller's name in logs and metrics.
@@ -40,7 +42,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		GenericFunc: func(event.GenericEvent) bool { return false },
 		DeleteFunc:  func(e event.DeleteEvent) bool { return isDefault(e.Object.GetName()) },
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(Name).
 		For(&corev1.Namespace{}).
 		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(toNamespace), builder.WithPredicates(deletedDefault)).

@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 const (
@@ -39,7 +41,7 @@ type Reconciler struct {
 // SetupWithManager starts a turn for every range, and for those that wait for
 // their end when an address goes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named(Name).
 		For(&networkingv1.ServiceCIDR{}).
 		Watches(&networkingv1.IPAddress{}, handler.EnqueueRequestsFromMapFunc(r.ending)).

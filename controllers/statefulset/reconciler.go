@@ -71,7 +71,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.live = mgr.GetAPIReader()
 	r.pods = podctl.Control{Client: r.Client, Events: r.Events, Writes: pods}
 	r.history = history.Keeper{Client: r.Client, Live: r.live, Writes: revisions}
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("statefulset-controller").
 		For(&appsv1.StatefulSet{}, builder.WithPredicates(podctl.ByOthers(r.own))).
 		Owns(&appsv1.ControllerRevision{}).

@@ -15,6 +15,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // +kubebuilder:rbac:groups=storagemigration.k8s.io,resources=storageversionmigrations,verbs=get;list;watch
@@ -50,7 +52,7 @@ type Reconciler struct {
 // or another one of its resource changes, which may be the end of that.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.live = mgr.GetAPIReader()
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("storage-version-migrator-controller").
 		For(&storagemigrationv1.StorageVersionMigration{}).
 		Watches(&storagemigrationv1.StorageVersionMigration{}, handler.EnqueueRequestsFromMapFunc(r.others)).

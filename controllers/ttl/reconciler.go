@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skiffcluster/skiff/controllers/peek"
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
@@ -41,7 +42,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.nodes, err = peek.At(mgr, &corev1.Node{}); err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(mgr).Named("ttl-controller").For(&corev1.Node{}).Complete(r)
+	return turn.NewController(mgr).Named("ttl-controller").For(&corev1.Node{}).Complete(r)
 }
 
 // Reconcile runs one turn for one node.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/skiffcluster/skiff/controllers/podctl"
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 // ClaimFinalizer and VolumeFinalizer are what holds claims and volumes.
@@ -36,7 +37,7 @@ type Claims struct {
 // claim.
 func (r *Claims) SetupWithManager(mgr ctrl.Manager) error {
 	r.live = mgr.GetAPIReader()
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("persistentvolumeclaim-protection-controller").
 		For(&corev1.PersistentVolumeClaim{}).
 		Watches(&corev1.Pod{}, handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {

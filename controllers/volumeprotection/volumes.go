@@ -8,6 +8,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/skiffcluster/skiff/controllers/turn"
 )
 
 type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
@@ -19,7 +21,7 @@ type Volumes struct {
 
 // SetupWithManager adds the controller to mgr.
 func (r *Volumes) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	return turn.NewController(mgr).
 		Named("persistentvolume-protection-controller").
 		For(&corev1.PersistentVolume{}).
 		Complete(r)

@@ -7,9 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
 	quota "k8s.io/apiserver/pkg/quota/v1"
 	"k8s.io/apiserver/pkg/quota/v1/generic"
+	"k8s.io/utils/ptr"
 )
 
 // classSuffix is in the names of what claims of one storage class use:
@@ -19,7 +21,7 @@ const classSuffix = ".storageclass.storage.k8s.io/"
 // claims counts persistent volume claims and what they ask for, in all and for
 // each storage class.
 type claims struct {
-	unscoped
+	scoped
 	list generic.ListFuncByNamespace
 }
 
@@ -29,14 +31,24 @@ func (*claims) GroupResource() schema.GroupResource {
 	return corev1.Resource("persistentvolumeclaims")
 }
 
+// Handles says that claims are created and changed, and that what they are given
+// and of which class they are stands in their status.
 func (*claims) Handles(a admission.Attributes) bool {
-	return a.GetSubresource() == "" && (a.GetOperation() == admission.Create || a.GetOperation() == admission.Update)
+	switch a.GetSubresource() {
+	case "":
+		return a.GetOperation() == admission.Create || a.GetOperation() == admission.Update
+	case "status":
+		before, was := a.GetOldObject().(*corev1.PersistentVolumeClaim)
+		after, is := a.GetObject().(*corev1.PersistentVolumeClaim)
+		return was && is && (Rescoped(before, after) || before.Status.AllocatedResources.Storage().Cmp(*after.Status.AllocatedResources.Storage()) != 0)
+	}
+	return false
 }
 
 func (*claims) Constraints([]corev1.ResourceName, runtime.Object) error { return nil }
 
 func (c *claims) Matches(q *corev1.ResourceQuota, item runtime.Object) (bool, error) {
-	return generic.Matches(q, item, c.MatchingResources, generic.MatchesNoScopeFunc)
+	return generic.Matches(q, item, c.MatchingResources, c.in)
 }
 
 func (*claims) MatchingResources(input []corev1.ResourceName) []corev1.ResourceName {
@@ -78,7 +90,9 @@ func (*claims) Usage(item runtime.Object) (corev1.ResourceList, error) {
 	if given := c.Status.AllocatedResources[corev1.ResourceStorage]; given.Cmp(request) > 0 {
 		request = given
 	}
-	used[corev1.ResourceRequestsStorage] = request.DeepCopy()
+	request = request.DeepCopy()
+	request.RoundUp(0) // a quota counts whole bytes
+	used[corev1.ResourceRequestsStorage] = request
 	if class != "" {
 		used[prefix+corev1.ResourceRequestsStorage] = request.DeepCopy()
 	}
@@ -86,5 +100,27 @@ func (*claims) Usage(item runtime.Object) (corev1.ResourceList, error) {
 }
 
 func (c *claims) UsageStats(o quota.UsageStatsOptions) (quota.UsageStats, error) {
-	return generic.CalculateUsageStats(o, c.list, generic.MatchesNoScopeFunc, c.Usage)
+	return generic.CalculateUsageStats(o, c.list, c.in, c.Usage)
+}
+
+// claimInScope says whether a claim is of those that a scope selects.
+func claimInScope(s corev1.ScopedResourceSelectorRequirement, item runtime.Object) (bool, error) {
+	claim, ok := item.(*corev1.PersistentVolumeClaim)
+	if !ok {
+		return false, fmt.Errorf("expect *corev1.PersistentVolumeClaim, got %T", item)
+	}
+	if s.ScopeName != corev1.ResourceQuotaScopeVolumeAttributesClass {
+		return false, nil
+	}
+	return selects(s, sets.List(attributesClasses(claim))...)
+}
+
+// attributesClasses are the VolumeAttributesClasses that a claim wants, has and
+// changes to: it counts for all of them.
+func attributesClasses(claim *corev1.PersistentVolumeClaim) sets.Set[string] {
+	names := sets.New(ptr.Deref(claim.Spec.VolumeAttributesClassName, ""), ptr.Deref(claim.Status.CurrentVolumeAttributesClassName, ""))
+	if s := claim.Status.ModifyVolumeStatus; s != nil {
+		names.Insert(s.TargetVolumeAttributesClassName)
+	}
+	return names.Delete("")
 }

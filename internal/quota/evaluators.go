@@ -26,9 +26,9 @@ func Evaluators(lister quota.ListerForResourceFunc) []quota.Evaluator {
 		return generic.ListResourceUsingListerFunc(lister, gr.WithVersion("v1"))
 	}
 	out := []quota.Evaluator{
-		&pods{list: list(corev1.Resource("pods"))},
-		&services{list: list(corev1.Resource("services"))},
-		&claims{list: list(corev1.Resource("persistentvolumeclaims"))},
+		&pods{scoped: scoped{podInScope}, list: list(corev1.Resource("pods"))},
+		&services{scoped: scoped{generic.MatchesNoScopeFunc}, list: list(corev1.Resource("services"))},
+		&claims{scoped: scoped{claimInScope}, list: list(corev1.Resource("persistentvolumeclaims"))},
 	}
 	for gr, alias := range aliases {
 		out = append(out, generic.NewObjectCountEvaluator(gr, list(gr), alias))

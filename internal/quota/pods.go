@@ -7,10 +7,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
 	quota "k8s.io/apiserver/pkg/quota/v1"
@@ -26,17 +24,31 @@ var podResources = sets.New(
 	corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory, corev1.ResourceLimitsEphemeralStorage,
 )
 
+// mustSay are what each container of a pod must say when its namespace has a quota
+// for it (upstream's validationSet).
+var mustSay = sets.New(
+	corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory,
+	corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory,
+)
+
 // pods counts those that have not ended and what their containers ask for.
-type pods struct{ list generic.ListFuncByNamespace }
+type pods struct {
+	scoped
+	list generic.ListFuncByNamespace
+}
 
 var _ quota.Evaluator = &pods{}
 
 func (*pods) GroupResource() schema.GroupResource { return corev1.Resource("pods") }
 
-// Handles says that resources of a pod change by creation and by a resize only.
+// Handles says that resources of a pod change by creation and by a resize only,
+// and that a deadline moves a pod to the quotas of scope Terminating.
 func (*pods) Handles(a admission.Attributes) bool {
 	switch a.GetSubresource() {
 	case "":
+		if a.GetOperation() == admission.Update {
+			return Rescoped(a.GetOldObject(), a.GetObject())
+		}
 		return a.GetOperation() == admission.Create
 	case "resize":
 		return a.GetOperation() == admission.Update
@@ -51,49 +63,32 @@ func (*pods) Constraints(required []corev1.ResourceName, item runtime.Object) er
 	if !ok {
 		return fmt.Errorf("unexpected input object %v", item)
 	}
-	need := sets.New(required...).Intersection(podResources)
-	missing := map[string]sets.Set[string]{}
+	if helpers.IsPodLevelResourcesSet(pod) {
+		return nil
+	}
+	need := sets.New(required...).Intersection(mustSay)
+	missing := map[string][]string{} // what, and the containers that do not say it
 	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
 		said := used(c.Resources.Requests, c.Resources.Limits)
 		for name := range need {
-			if _, ok := said[name]; !ok && name != corev1.ResourcePods && name != "count/pods" {
-				if missing[c.Name] == nil {
-					missing[c.Name] = sets.New[string]()
-				}
-				missing[c.Name].Insert(string(name))
-			}
-		}
-	}
-	if r := pod.Spec.Resources; r != nil && len(missing) > 0 {
-		for c, names := range missing {
-			for name := range used(r.Requests, r.Limits) {
-				names.Delete(string(name))
-			}
-			if names.Len() == 0 {
-				delete(missing, c)
+			if _, ok := said[name]; !ok {
+				missing[string(name)] = append(missing[string(name)], c.Name)
 			}
 		}
 	}
 	if len(missing) == 0 {
 		return nil
 	}
-	// Grouped by what is missing, as upstream tells it: "cpu for: a,b".
-	byName := map[string][]string{}
-	for c, names := range missing {
-		for name := range names {
-			byName[name] = append(byName[name], c)
-		}
-	}
 	var texts []string
-	for _, name := range sets.List(sets.KeySet(byName)) {
-		slices.Sort(byName[name])
-		texts = append(texts, name+" for: "+strings.Join(byName[name], ","))
+	for _, name := range sets.List(sets.KeySet(missing)) {
+		slices.Sort(missing[name])
+		texts = append(texts, name+" for: "+strings.Join(missing[name], ","))
 	}
 	return fmt.Errorf("must specify %s", strings.Join(texts, "; "))
 }
 
 func (p *pods) Matches(q *corev1.ResourceQuota, item runtime.Object) (bool, error) {
-	return generic.Matches(q, item, p.MatchingResources, inScope)
+	return generic.Matches(q, item, p.MatchingResources, p.in)
 }
 
 func (*pods) MatchingResources(input []corev1.ResourceName) []corev1.ResourceName {
@@ -111,30 +106,6 @@ func (*pods) MatchingResources(input []corev1.ResourceName) []corev1.ResourceNam
 func extended(name corev1.ResourceName) bool {
 	rest, ok := strings.CutPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
 	return ok && strings.Contains(rest, "/") && !strings.Contains(rest, corev1.ResourceDefaultNamespacePrefix)
-}
-
-func (*pods) MatchingScopes(item runtime.Object, scopes []corev1.ScopedResourceSelectorRequirement) ([]corev1.ScopedResourceSelectorRequirement, error) {
-	out := []corev1.ScopedResourceSelectorRequirement{}
-	for _, s := range scopes {
-		ok, err := inScope(s, item)
-		if err != nil {
-			return out, fmt.Errorf("error on matching scope %v: %w", s, err)
-		}
-		if ok {
-			out = append(out, s)
-		}
-	}
-	return out, nil
-}
-
-func (*pods) UncoveredQuotaScopes(limited, matched []corev1.ScopedResourceSelectorRequirement) ([]corev1.ScopedResourceSelectorRequirement, error) {
-	out := []corev1.ScopedResourceSelectorRequirement{}
-	for _, s := range limited {
-		if !slices.ContainsFunc(matched, func(m corev1.ScopedResourceSelectorRequirement) bool { return m.ScopeName == s.ScopeName }) {
-			out = append(out, s)
-		}
-	}
-	return out, nil
 }
 
 // Usage implements quota.Evaluator. A pod that has ended still is an object.
@@ -156,7 +127,7 @@ func (*pods) Usage(item runtime.Object) (corev1.ResourceList, error) {
 }
 
 func (p *pods) UsageStats(o quota.UsageStatsOptions) (quota.UsageStats, error) {
-	return generic.CalculateUsageStats(o, p.list, inScope, p.Usage)
+	return generic.CalculateUsageStats(o, p.list, p.in, p.Usage)
 }
 
 // ended pods use nothing: those that are done, and those that should be gone.
@@ -190,27 +161,32 @@ func used(requests, limits corev1.ResourceList) corev1.ResourceList {
 	return out
 }
 
-// inScope says whether a pod is of those that a scope selects.
-func inScope(s corev1.ScopedResourceSelectorRequirement, item runtime.Object) (bool, error) {
+// podInScope says whether a pod is of those that a scope selects.
+func podInScope(s corev1.ScopedResourceSelectorRequirement, item runtime.Object) (bool, error) {
 	pod, ok := item.(*corev1.Pod)
 	if !ok {
 		return false, fmt.Errorf("expect *corev1.Pod, got %T", item)
 	}
 	switch s.ScopeName {
 	case corev1.ResourceQuotaScopeTerminating:
-		return pod.Spec.ActiveDeadlineSeconds != nil && *pod.Spec.ActiveDeadlineSeconds >= 0, nil
+		return terminating(pod), nil
 	case corev1.ResourceQuotaScopeNotTerminating:
-		return pod.Spec.ActiveDeadlineSeconds == nil || *pod.Spec.ActiveDeadlineSeconds < 0, nil
+		return !terminating(pod), nil
 	case corev1.ResourceQuotaScopeBestEffort:
 		return bestEffort(pod), nil
 	case corev1.ResourceQuotaScopeNotBestEffort:
 		return !bestEffort(pod), nil
 	case corev1.ResourceQuotaScopePriorityClass:
-		return ofPriority(s, pod.Spec.PriorityClassName)
+		return selects(s, pod.Spec.PriorityClassName)
 	case corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
 		return crossesNamespaces(pod.Spec.Affinity), nil
 	}
 	return false, nil
+}
+
+// terminating pods have a deadline.
+func terminating(pod *corev1.Pod) bool {
+	return pod.Spec.ActiveDeadlineSeconds != nil && *pod.Spec.ActiveDeadlineSeconds >= 0
 }
 
 // bestEffort pods say nothing of cpu and memory.
@@ -229,27 +205,6 @@ func bestEffort(pod *corev1.Pod) bool {
 		return false
 	}
 	return !slices.ContainsFunc(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers), func(c corev1.Container) bool { return says(&c.Resources) })
-}
-
-func ofPriority(s corev1.ScopedResourceSelectorRequirement, class string) (bool, error) {
-	operators := map[corev1.ScopeSelectorOperator]selection.Operator{
-		corev1.ScopeSelectorOpIn: selection.In, corev1.ScopeSelectorOpNotIn: selection.NotIn,
-		corev1.ScopeSelectorOpExists: selection.Exists, corev1.ScopeSelectorOpDoesNotExist: selection.DoesNotExist,
-	}
-	operator, ok := operators[s.Operator]
-	if !ok {
-		// A scope that is only named asks for any class.
-		operator = selection.Exists
-	}
-	r, err := labels.NewRequirement(string(s.ScopeName), operator, s.Values)
-	if err != nil {
-		return false, fmt.Errorf("failed to parse and convert selector: %w", err)
-	}
-	set := labels.Set{}
-	if class != "" {
-		set[string(s.ScopeName)] = class
-	}
-	return r.Matches(set), nil
 }
 
 // crossesNamespaces says whether a pod's affinity is about pods elsewhere.

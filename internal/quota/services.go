@@ -14,7 +14,7 @@ import (
 
 // services counts them, their node ports and their load balancers.
 type services struct {
-	unscoped
+	scoped
 	list generic.ListFuncByNamespace
 }
 
@@ -29,7 +29,7 @@ func (*services) Handles(a admission.Attributes) bool {
 func (*services) Constraints([]corev1.ResourceName, runtime.Object) error { return nil }
 
 func (s *services) Matches(q *corev1.ResourceQuota, item runtime.Object) (bool, error) {
-	return generic.Matches(q, item, s.MatchingResources, generic.MatchesNoScopeFunc)
+	return generic.Matches(q, item, s.MatchingResources, s.in)
 }
 
 func (*services) MatchingResources(input []corev1.ResourceName) []corev1.ResourceName {
@@ -66,18 +66,7 @@ func (*services) Usage(item runtime.Object) (corev1.ResourceList, error) {
 }
 
 func (s *services) UsageStats(o quota.UsageStatsOptions) (quota.UsageStats, error) {
-	return generic.CalculateUsageStats(o, s.list, generic.MatchesNoScopeFunc, s.Usage)
+	return generic.CalculateUsageStats(o, s.list, s.in, s.Usage)
 }
 
 func count(n int64) resource.Quantity { return *resource.NewQuantity(n, resource.DecimalSI) }
-
-// unscoped are kinds that no scope tells apart.
-type unscoped struct{}
-
-func (unscoped) MatchingScopes(runtime.Object, []corev1.ScopedResourceSelectorRequirement) ([]corev1.ScopedResourceSelectorRequirement, error) {
-	return nil, nil
-}
-
-func (unscoped) UncoveredQuotaScopes([]corev1.ScopedResourceSelectorRequirement, []corev1.ScopedResourceSelectorRequirement) ([]corev1.ScopedResourceSelectorRequirement, error) {
-	return nil, nil
-}

@@ -14,6 +14,17 @@ import (
 	"github.com/skiffcluster/skiff/nodeagent/environment"
 )
 
+// systemLogs shows the machine's own logs, files and directories, as a kubelet
+// whose configuration leaves enableSystemLogHandler on and enableSystemLogQuery off.
+func (s *Server) systemLogs() http.Handler {
+	if s.cfg.SystemLogs == "" {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "logs endpoint is disabled.", http.StatusMethodNotAllowed)
+		})
+	}
+	return http.StripPrefix("/logs/", http.FileServer(http.Dir(s.cfg.SystemLogs)))
+}
+
 // containerLogs streams a log.
 func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 	options, err := logOptions(r.URL.Query())

@@ -18,6 +18,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -192,6 +194,15 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	logs := t.TempDir()
+	if err := os.WriteFile(filepath.Join(logs, "kernel.log"), []byte("all is well\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return newBenchWith(t, logs)
+}
+
+func newBenchWith(t *testing.T, systemLogs string) *bench {
+	t.Helper()
 	b := &bench{
 		cluster: clustertest.APIServer(t),
 		backend: &backend{
@@ -210,7 +221,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.server, err = serve.New(serve.Config{
 		Address: "127.0.0.1", Port: -1, HealthPort: -1, NodeName: "n1", ClientCA: authority.pem,
-		REST: b.cluster.RESTConfig(), Backend: b.backend, Configz: map[string]string{"kind": "KubeletConfiguration"},
+		REST: b.cluster.RESTConfig(), Backend: b.backend, SystemLogs: systemLogs, Configz: map[string]string{"kind": "KubeletConfiguration"},
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil },
 	})
 	if err != nil {
@@ -293,6 +304,11 @@ func TestRequests(t *testing.T) {
 		{"a summary", "GET", "/stats/summary", 200, `"usageCoreNanoSeconds":1500000000`},
 		{"metrics of the process", "GET", "/metrics", 200, "go_goroutines"},
 		{"metrics of resources", "GET", "/metrics/resource", 200, `container_cpu_usage_seconds_total{container="c",namespace="ns",pod="web"} 1.5`},
+		{"the machine's logs", "GET", "/logs/", 200, `<a href="kernel.log">kernel.log</a>`},
+		{"one of the machine's logs", "GET", "/logs/kernel.log", 200, "all is well\n"},
+		{"a query of the machine's logs, which needs enableSystemLogQuery", "GET", "/logs/?query=kubelet", 200, "kernel.log"},
+		{"a log that the machine has not", "GET", "/logs/none", 404, "404 page not found"},
+		{"a file that is no log", "GET", "/logs/../../etc/passwd", 404, "404 page not found"},
 		{"an unknown path", "GET", "/nothing", 404, "404 page not found"},
 	}
 	for _, tt := range tests {
@@ -315,6 +331,13 @@ func TestRequests(t *testing.T) {
 	defer res.Body.Close()
 	if text, _ := io.ReadAll(res.Body); string(text) != "ok" {
 		t.Errorf("plain health says %q", text)
+	}
+}
+
+func TestHiddenSystemLogs(t *testing.T) {
+	b := newBenchWith(t, "")
+	if code, body := b.call(t, b.masters, "GET", "/logs/"); code != 405 || body != "logs endpoint is disabled.\n" {
+		t.Errorf("%d %q", code, body)
 	}
 }
 
@@ -345,6 +368,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"a wrong token", wrong, "/pods", 401, "Unauthorized"},
 		{"somebody without rights", b.stranger, "/containerLogs/ns/web/c", 403, "Forbidden (user=somebody, verb=get, resource=nodes, subresource(s)=[proxy])"},
 		{"a service account without rights", bearer, "/stats/summary", 403, "Forbidden (user=system:serviceaccount:default:robot, verb=get, resource=nodes, subresource(s)=[stats])"},
+		{"the machine's logs without the right to them", b.stranger, "/logs/", 403, "Forbidden (user=somebody, verb=get, resource=nodes, subresource(s)=[log])"},
 		{"finer subresources are named first", b.stranger, "/pods", 403, "subresource(s)=[pods proxy]"},
 	}
 	for _, tt := range tests {

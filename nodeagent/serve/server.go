@@ -79,6 +79,8 @@ type Config struct {
 	Configz any
 	// Metrics are what /metrics shows; those of Go and of the process if nil.
 	Metrics prometheus.Gatherer
+	// SystemLogs is the directory that /logs/ shows; none if empty.
+	SystemLogs string
 	// Backend does the work.
 	Backend Backend
 }

@@ -17,6 +17,7 @@ import (
 //	- {/spec/replicas: -1}
 //	requests:                    # further requests; path is behind the object's
 //	- {method: PUT, path: /scale, body: {…}}
+//	- {method: POST, path: /token, vary: true, body: {…}} # also with each field of the body changed, as dry runs
 //
 //go:embed corpus/*.yaml
 var corpus embed.FS
@@ -32,6 +33,7 @@ type entry struct {
 type extra struct {
 	method, path, content string
 	body                  any
+	vary                  bool // the body is mutated too
 }
 
 func (e entry) field(path ...string) string {
@@ -92,7 +94,7 @@ func read(to []entry, raw []byte) ([]entry, error) {
 					last.tries = append(last.tries, m)
 				case key == "requests" && ok:
 					text := func(k string) string { s, _ := m[k].(string); return s }
-					last.requests = append(last.requests, extra{text("method"), text("path"), text("content"), m["body"]})
+					last.requests = append(last.requests, extra{text("method"), text("path"), text("content"), m["body"], m["vary"] == true})
 				default:
 					return nil, fmt.Errorf("%s: unknown, or not a list of maps", key)
 				}

@@ -26,7 +26,40 @@ func (d difference) String() string {
 	return fmt.Sprintf("%s: %s, upstream %s", d.path, show(d.ours), show(d.theirs))
 }
 
-const shown = 600 // characters of a value that are printed
+// brief is the difference as it is printed: of long values the part that
+// differs, with what is around it.
+func (d difference) brief() string {
+	a, b := []rune(show(d.ours)), []rune(show(d.theirs))
+	same := 0
+	for same < len(a) && same < len(b) && a[same] == b[same] {
+		same++
+	}
+	end := 0
+	for end < len(a)-same && end < len(b)-same && a[len(a)-1-end] == b[len(b)-1-end] {
+		end++
+	}
+	return fmt.Sprintf("%s: %s, upstream %s", d.path, around(a, same, end), around(b, same, end))
+}
+
+// around leaves out all but the characters before the last end ones and behind
+// the first start ones, and some beside them.
+func around(s []rune, start, end int) string {
+	const beside, inside = 100, 600
+	head, tail, from, to := "", "", 0, len(s)
+	if start > beside {
+		head, from = "…", start-beside
+	}
+	if end > beside {
+		tail, to = "…", len(s)-end+beside
+	}
+	out := head + string(s[from:to]) + tail
+	if long := []rune(out); len(long) > inside+2*beside {
+		out = string(long[:inside+2*beside]) + "…"
+	}
+	return out
+}
+
+const shown = 3000 // characters of a value that are looked at
 
 func show(v any) string {
 	if v == absent {

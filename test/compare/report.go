@@ -97,7 +97,7 @@ func (r *report) print(w io.Writer) {
 				more += fmt.Sprintf(" %q", slices.Sorted(maps.Keys(f.others)))
 			}
 		}
-		fmt.Fprintf(w, "  %s%s\n    %s\n", f.what, more, f.difference)
+		fmt.Fprintf(w, "  %s%s\n    %s\n", f.what, more, f.difference.brief())
 	}
 }
 

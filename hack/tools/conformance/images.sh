@@ -88,6 +88,10 @@ ln -sf nc.openbsd "$root/bin/nc"
 ln -sf bash "$root/bin/sh"
 tools "$root"
 cp -r "$root" "$work/debian"
+# The published image's busybox has a tool that Debian's has not.
+packages "$work/coreutils" coreutils
+cp "$work/coreutils/usr/bin/printenv" "$root/usr/bin/"
+rm -rf "$work/coreutils"
 mkdir -p "$root/uploads"
 echo "user-defined-in-image:x:1000:1000::/home/user-defined-in-image:/bin/sh" >>"$root/etc/passwd"
 printf '%s\n' user-defined-in-image:x:1000: group-defined-in-image:x:50000:user-defined-in-image >>"$root/etc/group"
