@@ -125,7 +125,11 @@ func planRun(cronJob *batchv1.CronJob, active int, now time.Time) runPlan {
 	if err != nil {
 		return runPlan{told: []notice{warning("UnparseableSchedule", "unparseable schedule: %q : %s", cronJob.Spec.Schedule, err)}}
 	}
-	plan := runPlan{wait: untilNext(schedule, now)}
+	next := schedule.Next(now)
+	if next.IsZero() {
+		return runPlan{told: []notice{warning("InvalidSchedule", "invalid schedule: %s : %s", cronJob.Spec.Schedule, errNever)}}
+	}
+	plan := runPlan{wait: next.Sub(now) + slack}
 	if strings.Contains(cronJob.Spec.Schedule, "TZ") {
 		plan.told = append(plan.told, warning("UnsupportedSchedule", "CRON_TZ or TZ used in schedule %q is not officially supported, "+
 			"see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details", cronJob.Spec.Schedule))

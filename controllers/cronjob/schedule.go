@@ -1,6 +1,7 @@
 package cronjob
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,17 +13,18 @@ import (
 // manyMissed is how many runs may be missed without a warning: upstream's number.
 const manyMissed = 100
 
-// parse reads a CronJob's schedule, in its time zone if it names one.
+// errNever is the error of a schedule that names days that no month has, in
+// upstream's words.
+var errNever = errors.New("time difference between two schedules is less than 1 second")
+
+// parse reads a CronJob's schedule, in its time zone if it names one. Its
+// errors are shown in events.
 func parse(cronJob *batchv1.CronJob) (cron.Schedule, error) {
 	spec := cronJob.Spec.Schedule
 	if zone := cronJob.Spec.TimeZone; zone != nil && !strings.Contains(spec, "TZ") {
 		spec = fmt.Sprintf("TZ=%s %s", *zone, spec)
 	}
-	schedule, err := cron.ParseStandard(spec)
-	if err != nil {
-		return nil, fmt.Errorf("parse schedule %q: %w", spec, err)
-	}
-	return schedule, nil
+	return cron.ParseStandard(spec)
 }
 
 // due returns the latest time up to now at which a Job should have been
@@ -71,12 +73,3 @@ func lastBefore(schedule cron.Schedule, known, now time.Time) time.Time {
 // slack makes a turn come a little after the time that it waits for, so that
 // it does not find it still ahead. It is upstream's.
 const slack = 100 * time.Millisecond
-
-// untilNext is how long it is to a schedule's next time; 0 when there is none.
-func untilNext(schedule cron.Schedule, now time.Time) time.Duration {
-	next := schedule.Next(now)
-	if next.IsZero() {
-		return 0
-	}
-	return next.Sub(now) + slack
-}

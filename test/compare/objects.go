@@ -39,7 +39,7 @@ func (r *runner) objects(entries []entry) error {
 		}
 		made = append(made, s)
 		if err := s.live(r.only.MatchString(kind)); err != nil {
-			fmt.Println( fmt.Errorf("XX %s: %w", s.name, err))
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	slices.Reverse(made)
@@ -160,10 +160,10 @@ func (s subject) stored() ([2]map[string]any, error) {
 }
 
 // settle waits until both servers have written what they write themselves of
-// an APIService: a write in between would make a later request a conflict on
-// one of them alone.
+// some kinds: a write in between would make a later request a conflict on one of
+// them alone.
 func (s subject) settle() error {
-	if s.field("kind") != "APIService" {
+	if kind := s.field("kind"); kind != "APIService" && kind != "FlowSchema" && kind != "CustomResourceDefinition" {
 		return nil
 	}
 	deadline := time.Now().Add(time.Minute)

@@ -133,7 +133,7 @@ func (r *Running) upstream(ctx context.Context, o Options) error {
 	args := []string{"--etcd-servers", store, "--bind-address", "127.0.0.1", "--secure-port", ports[2], "--cert-dir", r.dir,
 		"--client-ca-file", keys.ca, "--tls-cert-file", keys.cert, "--tls-private-key-file", keys.key, "--authorization-mode", "Node,RBAC",
 		"--service-account-issuer", server, "--service-account-key-file", keys.account, "--service-account-signing-key-file", keys.account,
-		"--service-cluster-ip-range", serviceRange}
+		"--service-cluster-ip-range", serviceRange, "--allow-privileged"}
 	if err := r.exec("bin/upstream/kube-apiserver", append(args, o.runtimeConfig()...)...); err != nil {
 		return err
 	}
