@@ -35,6 +35,8 @@ func (s *Server) aggregate(c *genericapiserver.Config, groups []group) error {
 			c.AggregatedDiscoveryGroupManager.SetGroupVersionPriority(metav1.GroupVersion(gv), int(p.Group), int(p.Version))
 		}
 	}
+	// Above the 20000 that an APIService may ask for: it is always the first.
+	c.AggregatedDiscoveryGroupManager.SetGroupVersionPriority(metav1.GroupVersion(apiregistrationv1.SchemeGroupVersion), 20001, 0)
 	certificate, err := s.proxyCertificate()
 	if err != nil {
 		return err

@@ -210,6 +210,9 @@ func (s *Server) assemble(ctx context.Context) error {
 				all = append(all, ws)
 			}
 		}
+		if s.tokens != nil {
+			all = append(all, openapi.Issuer(auth.OIDCPath, auth.JWKSPath)...)
+		}
 		return all
 	}, i.complete, s.crd.OpenAPI2)
 	if err := s.addHealth(); err != nil {

@@ -117,6 +117,7 @@ type Config struct {
 	ClusterSigningDuration time.Duration
 
 	filled <-chan struct{} // closed when the caches are
+	cached *informers      // those of the caches
 }
 
 // withDefaults returns cfg with every empty field that has a default filled in.

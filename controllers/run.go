@@ -10,10 +10,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
@@ -101,14 +103,15 @@ func (c *Controllers) Run(ctx context.Context) error {
 
 // runControllers runs all chosen controllers until ctx ends.
 func (c *Controllers) runControllers(ctx context.Context) error {
-	mgr, stopEvents, err := c.newManager(ctx)
+	cached := &informers{byKind: map[schema.GroupVersionKind]toolscache.SharedIndexInformer{}}
+	mgr, stopEvents, err := c.newManager(ctx, cached)
 	if err != nil {
 		return err
 	}
 	defer stopEvents()
 	filled := make(chan struct{})
 	cfg := c.cfg
-	cfg.filled = filled
+	cfg.filled, cfg.cached = filled, cached
 	for _, each := range c.chosen {
 		if err := each.setup(mgr, cfg); err != nil {
 			return fmt.Errorf("set up %s: %w", each.name, err)
@@ -137,13 +140,13 @@ func (c *Controllers) reportReady(mgr ctrl.Manager, filled chan<- struct{}) func
 
 // newManager returns a manager without leader election, health or metrics
 // servers of its own, all of which outlive a term of leadership.
-func (c *Controllers) newManager(ctx context.Context) (ctrl.Manager, func(), error) {
+func (c *Controllers) newManager(ctx context.Context, cached *informers) (ctrl.Manager, func(), error) {
 	// What controller-runtime tells of starts and stops is detail.
 	logger := klog.FromContext(ctx).V(1)
 	mgr, err := ctrl.NewManager(c.cfg.REST, ctrl.Options{
 		Scheme:                  newScheme(),
 		Logger:                  logger,
-		Cache:                   cache.Options{DefaultTransform: cache.TransformStripManagedFields(), NewInformer: newInformer},
+		Cache:                   cache.Options{DefaultTransform: cache.TransformStripManagedFields(), NewInformer: cached.make},
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:  "0",
 		GracefulShutdownTimeout: ptr.To[time.Duration](-1), // turns end with ctx: wait for them all

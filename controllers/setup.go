@@ -29,7 +29,7 @@ func setUpNamespace(mgr ctrl.Manager, cfg Config) error {
 }
 
 func setUpGarbageCollector(mgr ctrl.Manager, cfg Config) error {
-	return (&garbage.Reconciler{Clock: cfg.Clock, Filled: cfg.filled}).SetupWithManager(mgr)
+	return (&garbage.Reconciler{Clock: cfg.Clock, Filled: cfg.filled, Cached: cfg.cached.of}).SetupWithManager(mgr)
 }
 
 func setUpServiceAccount(mgr ctrl.Manager, _ Config) error {

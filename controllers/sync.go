@@ -1,18 +1,40 @@
 package controllers
 
 import (
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	toolscache "k8s.io/client-go/tools/cache"
 )
 
-// newInformer returns an informer whose sync is noticed at once. client-go and
+// informers are those of one manager's cache, for whoever can do without watches
+// of his own.
+type informers struct {
+	mu     sync.Mutex
+	byKind map[schema.GroupVersionKind]toolscache.SharedIndexInformer
+}
+
+// make returns an informer whose sync is noticed at once. client-go and
 // controller-runtime ask every 100 ms whether the caches, and then whether the
 // handlers, have synced; against a server that answers within a millisecond
 // those two waits are nearly all of the room's start.
-func newInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
-	return promptInformer{toolscache.NewSharedIndexInformer(lw, example, resync, indexers)}
+func (i *informers) make(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+	made := promptInformer{toolscache.NewSharedIndexInformer(lw, example, resync, indexers)}
+	if kinds, _, err := newScheme().ObjectKinds(example); err == nil {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.byKind[kinds[0]] = made
+	}
+	return made
+}
+
+// of returns the informer of a kind; nil when there is none.
+func (i *informers) of(kind schema.GroupVersionKind) toolscache.SharedIndexInformer {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.byKind[kind]
 }
 
 type promptInformer struct{ toolscache.SharedIndexInformer }

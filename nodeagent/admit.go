@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -57,6 +58,10 @@ func lacks(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceLis
 		return corev1.ResourcePods, 1, int64(len(others)), limit
 	}
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
+	maps.DeleteFunc(requests, func(_ corev1.ResourceName, q resource.Quantity) bool { return q.IsZero() })
+	if len(requests) == 0 {
+		return "", 0, 0, 0 // what the others have matters to nobody
+	}
 	sum := map[corev1.ResourceName]int64{}
 	for _, o := range others {
 		for name, q := range resourcehelper.PodRequests(o, usedByOthers) {
@@ -65,7 +70,7 @@ func lacks(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceLis
 	}
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
 		q, asked := requests[name]
-		if !asked || q.IsZero() {
+		if !asked {
 			continue
 		}
 		wanted, limit := units(name, q), units(name, allocatable[name])
@@ -95,13 +100,17 @@ type hostPort struct {
 // portTaken says whether a host port of the pod is used by another, on the
 // same address or on all.
 func portTaken(pod *corev1.Pod, others []*corev1.Pod) bool {
+	wanted := hostPorts(pod)
+	if len(wanted) == 0 {
+		return false
+	}
 	taken := map[hostPort][]string{}
 	for _, o := range others {
 		for p, ips := range hostPorts(o) {
 			taken[p] = append(taken[p], ips...)
 		}
 	}
-	for p, ips := range hostPorts(pod) {
+	for p, ips := range wanted {
 		for _, ip := range ips {
 			for _, other := range taken[p] {
 				if ip == other || ip == anyAddress || other == anyAddress {

@@ -45,3 +45,26 @@ func TestHorizontalPodAutoscaler(t *testing.T) {
 		"spec.metrics[0].resource.target.averageUtilization: Required value: must set either a target raw value or a target utilization",
 		"spec.metrics[0].pods: Required value: must populate information for the given metric source")
 }
+
+func TestWhatIsToldLastOfAutoscalers(t *testing.T) {
+	a := &autoscalingv2.HorizontalPodAutoscaler{}
+	for _, c := range []struct {
+		name string
+		max  int32
+		want []string
+	}{
+		{"a limit must be given, after the target's group", 0, []string{
+			`spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group`, "spec.maxReplicas: Required value",
+		}},
+		{"and be above zero", -1, []string{
+			`spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group`,
+			"spec.maxReplicas: Invalid value: -1: must be greater than or equal to 1",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a.Spec.MaxReplicas = c.max
+			kindtest.Errors(t, autoscaling.HorizontalPodAutoscaler.ValidateCreate(a), c.want...)
+			kindtest.Errors(t, autoscaling.HorizontalPodAutoscaler.ValidateUpdate(a, a), c.want[1:]...)
+		})
+	}
+}

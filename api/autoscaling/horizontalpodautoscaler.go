@@ -26,8 +26,8 @@ var HorizontalPodAutoscaler = api.Of[autoscalingv2.HorizontalPodAutoscaler]{
 
 	Default:        setDefaults,
 	Validate:       validateAutoscaler,
-	ValidateCreate: checkScaled,
-	ValidateUpdate: checkNewScaled,
+	ValidateCreate: checkNew,
+	ValidateUpdate: checkChange,
 	Status: &api.Status[autoscalingv2.HorizontalPodAutoscaler]{
 		Validate: func(a, _ *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 			fld := field.NewPath("status")

@@ -40,11 +40,28 @@ func validateAutoscaler(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLis
 		checkRules(&e, s.Behavior.ScaleUp, fld.Child("behavior", "scaleUp"))
 		checkRules(&e, s.Behavior.ScaleDown, fld.Child("behavior", "scaleDown"))
 	}
-	switch {
-	case s.MaxReplicas == 0:
-		e.Required(fld.Child("maxReplicas"), "")
-	case s.MaxReplicas < 0:
-		e.Invalid(fld.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to 1")
+	return e.List()
+}
+
+// checkNew checks a new autoscaler, checkChange one that changes: what
+// Kubernetes tells last.
+func checkNew(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	return append(checkScaled(a), checkMost(a)...)
+}
+
+func checkChange(a, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	return append(checkNewScaled(a, old), checkMost(a)...)
+}
+
+// checkMost checks that there is a limit.
+func checkMost(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	var e validate.Errors
+	p := field.NewPath("spec", "maxReplicas")
+	switch most := a.Spec.MaxReplicas; {
+	case most == 0:
+		e.Required(p, "")
+	case most < 0:
+		e.Invalid(p, most, "must be greater than or equal to 1")
 	}
 	return e.List()
 }

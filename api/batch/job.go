@@ -2,7 +2,6 @@ package batch
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"strconv"
 	"time"
@@ -145,7 +144,9 @@ func defaultJob(j *batchv1.Job) {
 		}
 	}
 	if len(j.Labels) == 0 && len(spec.Template.Labels) > 0 {
-		j.Labels = maps.Clone(spec.Template.Labels)
+		// The same map, not a copy: a new job gets the labels too that
+		// generateSelector adds, as on Kubernetes.
+		j.Labels = spec.Template.Labels
 	}
 	if spec.CompletionMode == nil {
 		spec.CompletionMode = ptr.To(batchv1.NonIndexedCompletion)

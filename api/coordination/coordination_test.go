@@ -24,6 +24,36 @@ func TestLease(t *testing.T) {
 	}
 }
 
+func TestLeasesAreNotOfCoordinatedElections(t *testing.T) {
+	with := func(strategy *coordinationv1.CoordinatedLeaseStrategy, holder *string) *coordinationv1.Lease {
+		return &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{Strategy: strategy, PreferredHolder: holder}}
+	}
+	oldest, me := ptr.To(coordinationv1.OldestEmulationVersion), ptr.To("me")
+	for _, c := range []struct {
+		name     string
+		old      *coordinationv1.Lease // nil: it is new
+		strategy *coordinationv1.CoordinatedLeaseStrategy
+		holder   *string
+	}{
+		{"a new lease has neither field", nil, nil, nil},
+		{"an update adds neither", with(nil, nil), nil, nil},
+		{"what is there stays", with(oldest, me), oldest, me},
+		{"each for itself", with(oldest, nil), oldest, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := with(oldest, me)
+			if c.old == nil {
+				coordination.Lease.PrepareCreate(l)
+			} else {
+				coordination.Lease.PrepareUpdate(l, c.old)
+			}
+			if l.Spec.Strategy != c.strategy || l.Spec.PreferredHolder != c.holder {
+				t.Errorf("%+v", l.Spec)
+			}
+		})
+	}
+}
+
 func TestLeaseCandidate(t *testing.T) {
 	c := func(change func(*coordinationv1beta1.LeaseCandidateSpec)) *coordinationv1beta1.LeaseCandidate {
 		c := &coordinationv1beta1.LeaseCandidate{Spec: coordinationv1beta1.LeaseCandidateSpec{

@@ -17,6 +17,17 @@ var Lease = api.Of[coordinationv1.Lease]{
 	CreateOnUpdate:        true,
 	NoUnconditionalUpdate: true,
 
+	// Both are for the coordinated election of leaders, which is off as on
+	// Kubernetes.
+	PrepareCreate: func(l *coordinationv1.Lease) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil },
+	PrepareUpdate: func(l, old *coordinationv1.Lease) {
+		if old.Spec.Strategy == nil {
+			l.Spec.Strategy = nil
+		}
+		if old.Spec.PreferredHolder == nil {
+			l.Spec.PreferredHolder = nil
+		}
+	},
 	Validate: validateLease,
 
 	Columns: []api.Column[coordinationv1.Lease]{

@@ -3,6 +3,7 @@ package discovery_test
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/utils/ptr"
 
@@ -36,4 +37,32 @@ func TestEndpointSlice(t *testing.T) {
 	other := s.DeepCopy()
 	other.AddressType = discoveryv1.AddressTypeIPv6
 	kindtest.Errors(t, discovery.EndpointSlice.ValidateUpdate(other, s), `addressType: Invalid value: null: field is immutable`)
+}
+
+func TestOldTopologyIsNotWritten(t *testing.T) {
+	with := func(node, zone string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{DeprecatedTopology: map[string]string{corev1.LabelHostname: node, "zone": zone}}}}
+	}
+	for _, c := range []struct {
+		name     string
+		old, now *discoveryv1.EndpointSlice
+		kept     bool
+		node     string
+	}{
+		{"a new slice has none", nil, with("n1", "a"), false, ""},
+		{"it stays when nothing changes", with("n1", "a"), with("n1", "a"), true, ""},
+		{"when something changes, a node that was known is kept", with("n1", "a"), with("n1", "b"), false, "n1"},
+		{"and another is not", with("n1", "a"), with("n2", "a"), false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.old == nil {
+				discovery.EndpointSlice.PrepareCreate(c.now)
+			} else {
+				discovery.EndpointSlice.PrepareUpdate(c.now, c.old)
+			}
+			if e := c.now.Endpoints[0]; (e.DeprecatedTopology != nil) != c.kept || ptr.Deref(e.NodeName, "") != c.node {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
 }

@@ -36,10 +36,12 @@ var EndpointSlice = api.Of[discoveryv1.EndpointSlice]{
 	Group: discoveryv1.GroupName, Version: "v1", Kind: "EndpointSlice", Resource: "endpointslices",
 	Generation: true,
 	// Labels count as well: they say whose slice it is.
+	PrepareCreate: func(s *discoveryv1.EndpointSlice) { dropTopology(s, nil) },
 	PrepareUpdate: func(s, old *discoveryv1.EndpointSlice) {
-		if !apiequality.Semantic.DeepEqual(s.Labels, old.Labels) {
+		if !apiequality.Semantic.DeepEqual(s.Labels, old.Labels) || !apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
 			s.Generation = old.Generation + 1
 		}
+		dropTopology(s, old)
 	},
 
 	Default:  defaultEndpointSlice,
@@ -98,6 +100,28 @@ func some(list []string) string {
 		return fmt.Sprintf("%s + %d more...", strings.Join(list[:shown], ","), n-shown)
 	}
 	return strings.Join(list, ",")
+}
+
+// dropTopology clears what endpoints were described by before they had a
+// nodeName, unless nothing changes. What it says of a node that the slice knew
+// already is kept as one.
+func dropTopology(s, old *discoveryv1.EndpointSlice) {
+	nodes := sets.New[string]()
+	if old != nil {
+		if apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+			return
+		}
+		for _, e := range old.Endpoints {
+			nodes.Insert(e.DeprecatedTopology[corev1.LabelHostname])
+		}
+	}
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if node := e.DeprecatedTopology[corev1.LabelHostname]; e.NodeName == nil && node != "" && nodes.Has(node) {
+			e.NodeName = &node
+		}
+		e.DeprecatedTopology = nil
+	}
 }
 
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {

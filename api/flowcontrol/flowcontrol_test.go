@@ -127,3 +127,16 @@ func TestPriorityLevelConfiguration(t *testing.T) {
 		t.Errorf("%+v", q)
 	}
 }
+
+func TestAStatusChangesNoMetadata(t *testing.T) {
+	old := metav1.ObjectMeta{Name: "a", ResourceVersion: "1"}
+	now := metav1.ObjectMeta{Name: "a", Labels: map[string]string{"a": "b"}, DeletionGracePeriodSeconds: ptr.To[int64](5), ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "me"}}}
+	s, p := &flowcontrolv1.FlowSchema{ObjectMeta: now}, &flowcontrolv1.PriorityLevelConfiguration{ObjectMeta: now}
+	flowcontrol.FlowSchema.Status.PrepareUpdate(s, &flowcontrolv1.FlowSchema{ObjectMeta: old})
+	flowcontrol.PriorityLevelConfiguration.Status.PrepareUpdate(p, &flowcontrolv1.PriorityLevelConfiguration{ObjectMeta: old})
+	for _, m := range []metav1.ObjectMeta{s.ObjectMeta, p.ObjectMeta} {
+		if m.Labels != nil || m.DeletionGracePeriodSeconds != nil || len(m.ManagedFields) != 1 {
+			t.Errorf("%+v", m)
+		}
+	}
+}

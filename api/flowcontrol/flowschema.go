@@ -36,8 +36,9 @@ var FlowSchema = api.Of[flowcontrolv1.FlowSchema]{
 	},
 	Validate: validateFlowSchema,
 	Status: &api.Status[flowcontrolv1.FlowSchema]{
-		KeepMetadata: true,
-		Validate:     func(f, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateFlowSchemaStatus(f) },
+		KeepMetadata:  true,
+		PrepareUpdate: func(f, old *flowcontrolv1.FlowSchema) { keepMetadata(&f.ObjectMeta, &old.ObjectMeta) },
+		Validate:      func(f, _ *flowcontrolv1.FlowSchema) field.ErrorList { return validateFlowSchemaStatus(f) },
 	},
 
 	Order: func(a, b *flowcontrolv1.FlowSchema) int {

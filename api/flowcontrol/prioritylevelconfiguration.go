@@ -33,8 +33,9 @@ var PriorityLevelConfiguration = api.Of[flowcontrolv1.PriorityLevelConfiguration
 	Default:  defaultLevel,
 	Validate: validateLevel,
 	Status: &api.Status[flowcontrolv1.PriorityLevelConfiguration]{
-		KeepMetadata: true,
-		Validate:     func(p, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevelStatus(p) },
+		KeepMetadata:  true,
+		PrepareUpdate: func(p, old *flowcontrolv1.PriorityLevelConfiguration) { keepMetadata(&p.ObjectMeta, &old.ObjectMeta) },
+		Validate:      func(p, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList { return validateLevelStatus(p) },
 	},
 
 	Columns: []api.Column[flowcontrolv1.PriorityLevelConfiguration]{

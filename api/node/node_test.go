@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,8 @@ func TestRuntimeClass(t *testing.T) {
 	kindtest.Errors(t, node.RuntimeClass.Validate(c))
 	other := &nodev1.RuntimeClass{Handler: "Kata"}
 	kindtest.Errors(t, node.RuntimeClass.Validate(other), `handler: Invalid value: "Kata": a lowercase RFC 1123 label`)
+	kindtest.Errors(t, node.RuntimeClass.Validate(&nodev1.RuntimeClass{Handler: strings.Repeat("a", 64)}),
+		`handler: Invalid value: "`+strings.Repeat("a", 64)+`": must be no more than 63 bytes`)
 	kindtest.Errors(t, node.RuntimeClass.ValidateUpdate(other, c), `handler: Invalid value: null: field is immutable`)
 	kindtest.Errors(t, node.RuntimeClass.ValidateCreate(&nodev1.RuntimeClass{}), `handler: Required value`)
 	kindtest.Errors(t, node.RuntimeClass.ValidateUpdate(&nodev1.RuntimeClass{}, c), `handler: Invalid value: null: field is immutable`, `handler: Required value`)

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -54,7 +54,7 @@ func requireHandler(c *nodev1.RuntimeClass) field.ErrorList {
 func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 	var e validate.Errors
 	if c.Handler != "" { // that it is there, creation and updates tell in their order
-		e.Name(field.NewPath("handler"), c.Handler, apivalidation.NameIsDNSLabel)
+		e.Messages(field.NewPath("handler"), c.Handler, content.IsDNS1123Label(c.Handler))
 	}
 	if c.Overhead != nil {
 		fld := field.NewPath("overhead", "podFixed")

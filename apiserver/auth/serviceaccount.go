@@ -352,8 +352,11 @@ func Review(ctx context.Context, tokens authenticator.Token, r *authenticationv1
 	}
 	resp, ok, err := tokens.AuthenticateToken(authenticator.WithAudiences(ctx, audiences), r.Spec.Token)
 	st := authenticationv1.TokenReviewStatus{Authenticated: ok}
-	if err != nil {
+	switch {
+	case err != nil:
 		st.Error = err.Error()
+	case !ok:
+		st.Error = "invalid bearer token"
 	}
 	if !ok || resp == nil || resp.User == nil {
 		return st

@@ -7,6 +7,7 @@ package namespaces
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,12 +68,38 @@ func terminate(ctx context.Context, store *genericregistry.Store, name string, v
 			ns.DeletionTimestamp = &now
 		}
 		ns.Status.Phase = corev1.NamespaceTerminating
+		ns.Finalizers = finalizers(ns.Finalizers, o)
 		return ns, nil
 	}), len(o.DryRun) > 0, nil)
 	if err != nil {
 		return nil, false, storeerr.InterpretUpdateError(storeerr.InterpretGetError(err, namespaces, name), namespaces, name)
 	}
 	return out, false, nil
+}
+
+// finalizers are those of a namespace with what the deletion says of objects
+// that it owns.
+func finalizers(old []string, o *metav1.DeleteOptions) []string {
+	if o.PropagationPolicy == nil && o.OrphanDependents == nil { //nolint:staticcheck // clients still send it
+		return old
+	}
+	policy := metav1.DeletePropagationOrphan
+	switch {
+	case o.OrphanDependents != nil && !*o.OrphanDependents: //nolint:staticcheck // see above
+		policy = metav1.DeletePropagationForeground
+	case o.OrphanDependents == nil: //nolint:staticcheck // see above
+		policy = *o.PropagationPolicy
+	}
+	out := slices.DeleteFunc(slices.Clone(old), func(name string) bool {
+		return name == metav1.FinalizerOrphanDependents || name == metav1.FinalizerDeleteDependents
+	})
+	switch policy {
+	case metav1.DeletePropagationOrphan:
+		return append(out, metav1.FinalizerOrphanDependents)
+	case metav1.DeletePropagationForeground:
+		return append(out, metav1.FinalizerDeleteDependents)
+	}
+	return out
 }
 
 var namespaces = corev1.Resource("namespaces")

@@ -157,7 +157,7 @@ func external(name string, x spec.Extensions) (string, spec.Extensions) {
 func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVersion, services func() []*restful.WebService, complete func(*restful.WebService) *restful.WebService, custom Custom) *handler3.OpenAPIService {
 	v3 := handler3.NewOpenAPIService()
 	for _, ws := range services() {
-		if !strings.HasPrefix(ws.RootPath(), "/api") && ws.RootPath() != "/version" {
+		if path := ws.RootPath(); !strings.HasPrefix(path, "/api") && path != "/version" && !strings.Contains(path, "openid") {
 			continue
 		}
 		path := strings.TrimPrefix(ws.RootPath(), "/")

@@ -8,6 +8,7 @@ package reviews
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -46,13 +47,13 @@ func New(d Deps) map[schema.GroupVersion]map[string]rest.Storage {
 		},
 		authorizationv1.SchemeGroupVersion: {
 			"subjectaccessreviews": &review[authorizationv1.SubjectAccessReview]{
-				singular: "subjectaccessreview", answer: d.subjectAccess,
+				singular: "subjectaccessreview", check: checkAccess, answer: d.subjectAccess,
 			},
 			"selfsubjectaccessreviews": &review[authorizationv1.SelfSubjectAccessReview]{
-				singular: "selfsubjectaccessreview", answer: d.selfSubjectAccess,
+				singular: "selfsubjectaccessreview", check: checkSelfAccess, answer: d.selfSubjectAccess,
 			},
 			"localsubjectaccessreviews": &review[authorizationv1.LocalSubjectAccessReview]{
-				singular: "localsubjectaccessreview", namespaced: true, answer: d.localSubjectAccess,
+				singular: "localsubjectaccessreview", namespaced: true, check: checkLocalAccess, answer: d.localSubjectAccess,
 			},
 			"selfsubjectrulesreviews": &review[authorizationv1.SelfSubjectRulesReview]{
 				singular: "selfsubjectrulesreview", answer: d.selfSubjectRules,
@@ -65,6 +66,7 @@ func New(d Deps) map[schema.GroupVersion]map[string]rest.Storage {
 type review[T any] struct {
 	singular   string
 	namespaced bool
+	check      func(*T) field.ErrorList // nil: nothing is to be checked
 	answer     func(context.Context, *T) error
 }
 
@@ -78,19 +80,18 @@ func (r *review[T]) Create(ctx context.Context, obj runtime.Object, validate res
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a %s: %#v", r.singular, obj))
 	}
+	if r.check != nil {
+		if errs := r.check(t); len(errs) > 0 {
+			// Kubernetes does not say which of the kinds it is.
+			return nil, apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind("").GroupKind(), "", errs)
+		}
+	}
 	if validate != nil {
 		if err := validate(ctx, obj.DeepCopyObject()); err != nil {
 			return nil, err
 		}
 	}
 	return obj, r.answer(ctx, t)
-}
-
-func invalid(kind schema.GroupVersionKind, errs field.ErrorList) error {
-	if len(errs) == 0 {
-		return nil
-	}
-	return apierrors.NewInvalid(kind.GroupKind(), "", errs)
 }
 
 func (d Deps) token(ctx context.Context, r *authenticationv1.TokenReview) error {
@@ -109,6 +110,7 @@ func selfSubject(ctx context.Context, r *authenticationv1.SelfSubjectReview) err
 	if !ok {
 		return apierrors.NewBadRequest("no user present on request")
 	}
+	*r = authenticationv1.SelfSubjectReview{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Now()}}
 	r.Status.UserInfo = authenticationv1.UserInfo{Username: u.GetName(), UID: u.GetUID(), Groups: u.GetGroups()}
 	if len(u.GetExtra()) > 0 {
 		r.Status.UserInfo.Extra = map[string]authenticationv1.ExtraValue{}
@@ -120,35 +122,19 @@ func selfSubject(ctx context.Context, r *authenticationv1.SelfSubjectReview) err
 }
 
 func (d Deps) subjectAccess(ctx context.Context, r *authorizationv1.SubjectAccessReview) error {
-	kind := authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview")
-	if err := invalid(kind, validateSpec(&r.Spec, field.NewPath("spec"))); err != nil {
-		return err
-	}
 	r.Status = d.decide(ctx, subject(&r.Spec), r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes)
 	return nil
 }
 
 func (d Deps) localSubjectAccess(ctx context.Context, r *authorizationv1.LocalSubjectAccessReview) error {
-	kind := authorizationv1.SchemeGroupVersion.WithKind("LocalSubjectAccessReview")
-	errs := validateSpec(&r.Spec, field.NewPath("spec"))
-	if r.Spec.NonResourceAttributes != nil {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), r.Spec.NonResourceAttributes, "disallowed on this kind of request"))
-	}
-	if a := r.Spec.ResourceAttributes; a != nil && a.Namespace != r.Namespace {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "resourceAttributes", "namespace"), a.Namespace, "must match metadata.namespace"))
-	}
-	if err := invalid(kind, errs); err != nil {
-		return err
+	if namespace := request.NamespaceValue(ctx); namespace != r.Namespace {
+		return apierrors.NewBadRequest("spec.resourceAttributes.namespace must match namespace: " + namespace)
 	}
 	r.Status = d.decide(ctx, subject(&r.Spec), r.Spec.ResourceAttributes, nil)
 	return nil
 }
 
 func (d Deps) selfSubjectAccess(ctx context.Context, r *authorizationv1.SelfSubjectAccessReview) error {
-	kind := authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview")
-	if err := invalid(kind, validateAttributes(r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes, field.NewPath("spec"))); err != nil {
-		return err
-	}
 	u, ok := request.UserFrom(ctx)
 	if !ok {
 		return apierrors.NewBadRequest("no user present on request")
@@ -182,7 +168,7 @@ func (d Deps) selfSubjectRules(ctx context.Context, r *authorizationv1.SelfSubje
 			Verbs: rule.GetVerbs(), NonResourceURLs: rule.GetNonResourceURLs(),
 		})
 	}
-	r.Status = st
+	*r = authorizationv1.SelfSubjectRulesReview{Status: st} // Kubernetes does not repeat the question
 	return nil
 }
 
@@ -195,15 +181,14 @@ func subject(s *authorizationv1.SubjectAccessReviewSpec) user.Info {
 }
 
 func (d Deps) decide(ctx context.Context, u user.Info, r *authorizationv1.ResourceAttributes, n *authorizationv1.NonResourceAttributes) authorizationv1.SubjectAccessReviewStatus {
-	decision, reason, err := d.Authorizer.Authorize(ctx, attributes(u, r, n))
+	a := attributes(u, r, n)
+	decision, reason, err := d.Authorizer.Authorize(ctx, a)
 	st := authorizationv1.SubjectAccessReviewStatus{
 		Allowed: decision == authorizer.DecisionAllow,
 		Denied:  decision == authorizer.DecisionDeny,
 		Reason:  reason,
 	}
-	if err != nil {
-		st.EvaluationError = err.Error()
-	}
+	st.EvaluationError = strings.Join(ignored(err, &a), "; ")
 	return st
 }
 
@@ -215,26 +200,15 @@ func attributes(u user.Info, r *authorizationv1.ResourceAttributes, n *authoriza
 	if version == "" {
 		version = "*"
 	}
-	return authorizer.AttributesRecord{
+	a := authorizer.AttributesRecord{
 		User: u, Verb: r.Verb, Namespace: r.Namespace, APIGroup: r.Group, APIVersion: version,
 		Resource: r.Resource, Subresource: r.Subresource, Name: r.Name, ResourceRequest: true,
 	}
-}
-
-func validateSpec(s *authorizationv1.SubjectAccessReviewSpec, path *field.Path) field.ErrorList {
-	errs := validateAttributes(s.ResourceAttributes, s.NonResourceAttributes, path)
-	if s.User == "" && len(s.Groups) == 0 {
-		errs = append(errs, field.Invalid(path.Child("user"), s.User, "at least one of user or group must be specified"))
+	if r.FieldSelector != nil {
+		a.FieldSelectorRequirements, a.FieldSelectorParsingErr = fieldRequirements(r.FieldSelector)
 	}
-	return errs
-}
-
-func validateAttributes(r *authorizationv1.ResourceAttributes, n *authorizationv1.NonResourceAttributes, path *field.Path) field.ErrorList {
-	switch {
-	case r != nil && n != nil:
-		return field.ErrorList{field.Invalid(path.Child("nonResourceAttributes"), n, "cannot be specified in combination with resourceAttributes")}
-	case r == nil && n == nil:
-		return field.ErrorList{field.Invalid(path.Child("resourceAttributes"), r, "exactly one of nonResourceAttributes or resourceAttributes must be specified")}
+	if r.LabelSelector != nil {
+		a.LabelSelectorRequirements, a.LabelSelectorParsingErr = labelRequirements(r.LabelSelector)
 	}
-	return nil
+	return a
 }

@@ -11,22 +11,41 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// A process may hold some garbage before it is collected, at the least. Go's
-// own rule, as much garbage as there is living memory, has a server whose 40 MB
-// live collect several times a second under load, for a fifth of its processor
-// time.
+// allowance is how much garbage a process may hold before it is collected: so
+// many bytes, within bounds in per cent of what lives. Go's own rule, as much
+// garbage as there is living memory, has a server whose 40 MB live collect
+// several times a second under load, for a fifth of its processor time.
+type allowance struct {
+	bytes       uint64
+	least, most uint64 // per cent
+}
+
+var (
+	// starting is of a process until it has settled. What lives then was made
+	// among garbage, whose room is only given back page by page: the less there
+	// is of it at a time, the less stays with what lives.
+	starting = allowance{bytes: 24 << 20, least: 50, most: 200}
+	// idle is of a process that has not filled busy's within idleAfter. What it
+	// was given above that goes back to the system. When it gets work it
+	// collects once soon, and is busy from then on.
+	idle = allowance{bytes: 16 << 20, least: 10, most: 100}
+)
+
+// busy is of a process with work, on a machine of so much memory, in bytes: a
+// part of it, 256 MiB from 8 GiB on.
+func busy(machine uint64) allowance {
+	const part, least, most = 32, 32 << 20, 256 << 20
+	return allowance{bytes: max(least, min(most, machine/part)), least: 100, most: 1000}
+}
+
+// percent is GOGC for a heap of which so many bytes live.
+func (a allowance) percent(live uint64) int {
+	return int(max(a.least, min(a.most, 100*a.bytes/max(live, 1)))) //nolint:gosec // at most 1000
+}
+
 const (
-	// leastBusy and mostBusy bound what a process with work may hold, which is
-	// a part of the machine's memory: 256 MiB from 8 GiB on.
-	leastBusy, mostBusy = 32 << 20, 256 << 20
-	partOfMachine       = 32
-	// idleAllowance is of a process that has not filled the other one within
-	// idleAfter. What it was given above that goes back to the system, page by
-	// page. When it gets work it collects once soon, and is busy from then on.
-	idleAllowance = 16 << 20
-	idleAfter     = 30 * time.Second
-	// settled is when a process has done what it does once at its start, whose
-	// garbage is twice what stays.
+	idleAfter = 30 * time.Second
+	// settled is when a process has done what it does once at its start.
 	settled = 5 * time.Second
 )
 
@@ -35,7 +54,7 @@ func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	c := &collections{busy: busyAllowance(machineMemory())}
+	c := &collections{busy: busy(machineMemory())}
 	c.calm = time.AfterFunc(idleAfter, c.rest)
 	c.after(time.Now())
 	time.AfterFunc(settled, c.settle)
@@ -43,13 +62,15 @@ func tuneGC() {
 
 // collections are those of this process.
 type collections struct {
-	busy    uint64      // how much garbage it may hold while it has work
+	busy    allowance
 	calm    *time.Timer // when no work has come for a while
+	settled atomic.Bool
 	resting atomic.Bool // the next collection is not for work
 }
 
 // settle gives back to the system what only the start needed.
 func (c *collections) settle() {
+	c.settled.Store(true)
 	c.rest()
 	if err := releaseProgram(); err != nil {
 		klog.Background().V(1).Info("Memory of the start is kept", "reason", err.Error())
@@ -65,32 +86,24 @@ func (c *collections) rest() {
 // after a collection it sets what the next one waits for, and comes again then.
 func (c *collections) after(last time.Time) {
 	now := time.Now()
-	since := now.Sub(last)
-	switch {
-	case c.resting.Swap(false):
-		c.calm.Stop()
-		since = idleAfter
-	case since < idleAfter:
-		c.calm.Reset(idleAfter)
-	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	debug.SetGCPercent(gcPercent(live[0].Value.Uint64(), c.busy, since))
+	debug.SetGCPercent(c.allowance(now.Sub(last)).percent(live[0].Value.Uint64()))
 	runtime.AddCleanup(new([16]byte), c.after, now)
 }
 
-// busyAllowance is for a machine of so much memory, in bytes.
-func busyAllowance(machine uint64) uint64 {
-	return max(leastBusy, min(mostBusy, machine/partOfMachine))
-}
-
-// gcPercent is GOGC for a heap of which so many bytes live, with what it may hold
-// while it is busy, some time after the collection before.
-func gcPercent(live, busy uint64, since time.Duration) int {
-	live = max(live, 1)
-	if since >= idleAfter {
-		return int(max(10, min(100, 100*idleAllowance/live))) //nolint:gosec // at most 100
+// allowance is what holds after a collection that came so long after another.
+func (c *collections) allowance(since time.Duration) allowance {
+	switch {
+	case c.resting.Swap(false):
+		c.calm.Stop()
+		return idle
+	case since >= idleAfter:
+		return idle
+	case !c.settled.Load():
+		return starting
+	default:
+		c.calm.Reset(idleAfter)
+		return c.busy
 	}
-	const most = 1000                              // a heap that has not been measured yet
-	return int(min(most, max(100, 100*busy/live))) //nolint:gosec // at most 1000
 }

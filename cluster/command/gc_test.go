@@ -5,36 +5,58 @@ import (
 	"time"
 )
 
-func TestGCPercent(t *testing.T) {
+func TestPercentOfAnAllowance(t *testing.T) {
+	a := allowance{bytes: 64 << 20, least: 100, most: 1000}
 	for name, c := range map[string]struct {
-		live  uint64
-		since time.Duration
-		want  int
+		live uint64
+		want int
 	}{
-		"nothing measured yet":                                    {0, 0, 1000},
-		"a small heap may hold the whole allowance":               {32 << 20, 0, 200},
-		"a heap of the allowance is as Go has it":                 {64 << 20, 0, 100},
-		"a large heap does not hold less than Go's":               {1 << 30, 0, 100},
-		"a tiny heap is not let grow without bounds":              {1 << 20, 0, 1000},
-		"a heap that took long to fill gets less":                 {32 << 20, time.Minute, 50},
-		"a tiny heap that idles is as Go has it":                  {1 << 20, time.Minute, 100},
-		"a large heap that idles is not collected all the time":   {1 << 30, time.Minute, 10},
-		"a heap that is collected every other second has no idle": {32 << 20, 2 * time.Second, 200},
+		"nothing measured yet":                        {0, 1000},
+		"a small heap may hold the whole allowance":   {32 << 20, 200},
+		"a heap of the allowance holds as much again": {64 << 20, 100},
+		"a large heap does not hold less than that":   {1 << 30, 100},
+		"a tiny heap is not let grow without bounds":  {1 << 20, 1000},
 	} {
-		if got := gcPercent(c.live, 64<<20, c.since); got != c.want {
+		if got := a.percent(c.live); got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)
 		}
 	}
 }
 
-func TestBusyAllowance(t *testing.T) {
+func TestAllowanceAfterACollection(t *testing.T) {
+	work := busy(8 << 30)
+	for name, c := range map[string]struct {
+		settled, resting bool
+		since            time.Duration
+		want             allowance
+		calm             bool // it is looked at again if no work comes
+	}{
+		"at the start little at a time":                     {false, false, 0, starting, false},
+		"with work a part of the machine":                   {true, false, 2 * time.Second, work, true},
+		"when what is allowed took long to fill it idles":   {true, false, time.Minute, idle, false},
+		"when it was collected because it settled it idles": {true, true, 0, idle, false},
+	} {
+		all := &collections{busy: work, calm: time.AfterFunc(time.Hour, func() {})}
+		all.calm.Stop()
+		all.settled.Store(c.settled)
+		all.resting.Store(c.resting)
+		if got := all.allowance(c.since); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+		if calm := all.calm.Stop(); calm != c.calm {
+			t.Errorf("%s: looks again: %t", name, calm)
+		}
+	}
+}
+
+func TestBusy(t *testing.T) {
 	for name, c := range map[string]struct{ machine, want uint64 }{
 		"a machine that nothing is known of has the least": {0, 32 << 20},
 		"a small machine has the least":                    {512 << 20, 32 << 20},
 		"a laptop gives a part":                            {2 << 30, 64 << 20},
 		"a large machine gives no more than is of use":     {64 << 30, 256 << 20},
 	} {
-		if got := busyAllowance(c.machine); got != c.want {
+		if got := busy(c.machine).bytes; got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)
 		}
 	}

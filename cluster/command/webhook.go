@@ -178,18 +178,20 @@ func newWebhookService() *cobra.Command {
 		Use: "service", Short: "Give the webhooks of a service in the cluster a certificate", Args: cobra.NoArgs,
 		Long: `Apply manifests whose webhooks are a service's in the cluster: a Secret gets
 the service's certificate, tls.crt and tls.key, and the webhooks the one that
-vouches for it. A Secret whose certificate still serves is left as it is.`,
-		Example: "  kubectl kustomize config/default | skiff webhook service -f - --secret website-system/certificate",
+vouches for it. A Secret whose certificate still serves is left as it is.
+
+Without --secret the certificate is left to whoever makes it, such as
+cert-manager or the operator itself: webhooks that 'local' has pointed at
+another server are the service's again.`,
+		Example: `  kubectl kustomize config/default | skiff webhook service -f - --secret website-system/certificate
+  helm get manifest -n cert-manager cert-manager | skiff webhook service -f -`,
 	}
 	var a applied
 	a.flags(c)
-	secret := c.Flags().String("secret", "", "NAMESPACE/NAME of the Secret that the server mounts")
-	if err := c.MarkFlagRequired("secret"); err != nil {
-		panic(err) // the flag is declared above
-	}
+	secret := c.Flags().String("secret", "", "NAMESPACE/NAME of the Secret that the server mounts, to make its certificate")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		namespace, name, ok := strings.Cut(*secret, "/")
-		if !ok || namespace == "" || name == "" {
+		if *secret != "" && (!ok || namespace == "" || name == "") {
 			return usageError{fmt.Errorf("--secret %q is not NAMESPACE/NAME", *secret)}
 		}
 		config, err := a.client()
@@ -200,16 +202,19 @@ vouches for it. A Secret whose certificate still serves is left as it is.`,
 		if err != nil {
 			return err
 		}
-		k, err := kubernetes.NewForConfig(config)
-		if err != nil {
-			return err
-		}
-		hosts, err := webhooks.Services(objs)
+		hosts, asking, err := webhooks.Services(objs)
 		if err != nil {
 			return err
 		}
 		if len(hosts) == 0 {
 			return errNoWebhooks
+		}
+		if *secret == "" {
+			return a.apply(c.Context(), c.OutOrStdout(), config, objs, asking, "its service")
+		}
+		k, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			return err
 		}
 		have, err := webhooks.ReadCertificate(c.Context(), k, namespace, name)
 		if err != nil {

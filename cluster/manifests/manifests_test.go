@@ -201,7 +201,7 @@ webhooks:
 		{"kubectl, of what it has not seen before", "", "kubectl"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			object := "h-" + tc.before
+			object := "first" + tc.before
 			apply := func(manager string) error {
 				return c.Client().Apply(ctx, client.ApplyConfigurationFromUnstructured(parse(t, object, service)[0]), client.FieldOwner(manager))
 			}

@@ -90,18 +90,27 @@ func (c Certificate) Secret(namespace, name string) *unstructured.Unstructured {
 	}}
 }
 
-// Services gives the names of the services that the webhooks among objs ask.
-func Services(objs []*unstructured.Unstructured) ([]string, error) {
-	var out []string
-	_, err := eachClient(objs, func(config map[string]any) bool {
-		service, ok := config["service"].(map[string]any)
-		if ok {
-			out = append(out, fmt.Sprintf("%v.%v.svc", service["name"], service["namespace"]))
+// Services gives the names of the services that the webhooks among objs ask, and
+// of the objects that have such webhooks.
+func Services(objs []*unstructured.Unstructured) (hosts, asking []string, err error) {
+	for _, o := range objs {
+		hooks, err := hooksOf(o)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
 		}
-		return false
-	})
-	slices.Sort(out)
-	return slices.Compact(out), err
+		before := len(hosts)
+		for _, hook := range hooks {
+			if name, found, _ := unstructured.NestedString(hook, "clientConfig", "service", "name"); found {
+				namespace, _, _ := unstructured.NestedString(hook, "clientConfig", "service", "namespace")
+				hosts = append(hosts, name+"."+namespace+".svc")
+			}
+		}
+		if len(hosts) > before {
+			asking = append(asking, nameOf(o))
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts), asking, nil
 }
 
 // Trust has the webhooks among objs that ask a service trust a CA (PEM). It

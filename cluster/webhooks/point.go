@@ -63,11 +63,14 @@ func eachClient(objs []*unstructured.Unstructured, change func(map[string]any) b
 			if err := annotate(o, hooks); err != nil {
 				return nil, fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
 			}
-			changed = append(changed, o.GetKind()+" "+o.GetName())
+			changed = append(changed, nameOf(o))
 		}
 	}
 	return changed, nil
 }
+
+// nameOf is how an object is told of.
+func nameOf(o *unstructured.Unstructured) string { return o.GetKind() + " " + o.GetName() }
 
 // hooksOf gives the webhooks of an object, which share its memory.
 func hooksOf(o *unstructured.Unstructured) ([]map[string]any, error) {

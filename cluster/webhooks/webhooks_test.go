@@ -193,9 +193,9 @@ func TestServicesAndTrust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hosts, err := webhooks.Services(objs)
-	if err != nil || fmt.Sprint(hosts) != "[webhook.system.svc]" {
-		t.Fatalf("services: got %v, %v", hosts, err)
+	hosts, asking, err := webhooks.Services(objs)
+	if err != nil || fmt.Sprint(hosts) != "[webhook.system.svc]" || len(asking) != 2 {
+		t.Fatalf("services: got %v of %v, %v", hosts, asking, err)
 	}
 	first, err := webhooks.Certificate{}.For(hosts)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
@@ -54,13 +55,17 @@ const (
 // +kubebuilder:rbac:groups="*",resources="*",verbs=get;list;watch;patch;update;delete
 
 // Reconciler is the garbage collector. It reconciles objects of all kinds, so it
-// has watches of its own rather than one for each type in the manager's cache.
+// has watches of its own, of metadata alone, for those that no other controller
+// watches.
 type Reconciler struct {
 	Clock  clock.WithTicker
 	Events events.EventRecorder
 	// Filled is closed when the other controllers have filled their caches; nil:
 	// they are not waited for.
 	Filled <-chan struct{}
+	// Cached gives the informer that the other controllers have of a kind; nil
+	// when there is none.
+	Cached func(schema.GroupVersionKind) cache.SharedIndexInformer
 
 	metadata metadata.Interface
 	graph    *graph
@@ -100,6 +105,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		discover: discoveryClient,
 		clock:    r.Clock,
 		graph:    r.graph,
+		cached:   r.Cached,
 		enqueue:  r.enqueue,
 		onGone:   r.remember,
 		changed:  make(chan struct{}, 1),

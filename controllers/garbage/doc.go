@@ -8,6 +8,8 @@
 // objects that keep another owner, and removes the finalizers foregroundDeletion
 // and orphan.
 //
+// What another controller watches anyway is taken from its informer.
+//
 //	discovery ─▶ monitors: one watch for each kind ─▶ graph ─▶ queue ─▶ collector
 //	                                                    ▲                   │
 //	                                                    └─── API server ◀───┘

@@ -42,6 +42,7 @@ type monitors struct {
 	discover discovery.DiscoveryInterfaceWithContext
 	clock    clock.WithTicker
 	graph    *graph
+	cached   func(schema.GroupVersionKind) cache.SharedIndexInformer
 	enqueue  func(checks)
 	onGone   func(*object)
 
@@ -53,14 +54,15 @@ type monitors struct {
 	wg      sync.WaitGroup
 }
 
-// monitor is the watch of one kind. It is the store that a reflector fills; all
-// it stores goes into the graph.
+// monitor is the watch of one kind. It is the store that a reflector fills, or
+// follows another's informer; all it stores goes into the graph.
 type monitor struct {
 	set      *monitors
 	resource schema.GroupVersionResource
 	kind     string
 	stop     context.CancelFunc
-	synced   atomic.Bool
+	synced   func() bool
+	replaced atomic.Bool // by the reflector's first list
 }
 
 var _ cache.ReflectorStore = (*monitor)(nil)
@@ -146,8 +148,14 @@ func (m *monitors) sync(ctx context.Context) (complete bool, err error) {
 
 // start begins the watch of one kind. The caller holds the lock.
 func (m *monitors) start(ctx context.Context, resource schema.GroupVersionResource, kind string) *monitor {
+	if informer := m.cached(resource.GroupVersion().WithKind(kind)); informer != nil {
+		if each, err := m.follow(informer, resource, kind); err == nil {
+			return each
+		} // it has ended, and so will ours
+	}
 	ctx, stop := context.WithCancel(ctx)
 	each := &monitor{set: m, resource: resource, kind: kind, stop: stop}
+	each.synced = each.replaced.Load
 	client := m.metadata.Resource(resource)
 	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -165,12 +173,54 @@ func (m *monitors) start(ctx context.Context, resource schema.GroupVersionResour
 	return each
 }
 
+// follow takes the objects of one kind from an informer that there is anyway.
+func (m *monitors) follow(informer cache.SharedIndexInformer, resource schema.GroupVersionResource, kind string) (*monitor, error) {
+	each := &monitor{set: m, resource: resource, kind: kind}
+	handle, err := informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(obj any, isInInitialList bool) {
+			each.observe(obj.(metav1.Object))
+			if !isInInitialList {
+				each.refreshIfDefinition()
+			}
+		},
+		UpdateFunc: func(before, after any) {
+			if was := before.(metav1.Object).GetUID(); was != after.(metav1.Object).GetUID() {
+				m.forget(was) // the informer has missed the end of it
+			}
+			each.observe(after.(metav1.Object))
+			each.refreshIfDefinition()
+		},
+		DeleteFunc: func(obj any) {
+			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = last.Obj
+			}
+			if object, ok := obj.(metav1.Object); ok {
+				m.forget(object.GetUID())
+				each.refreshIfDefinition()
+			}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("follow %s: %w", resource.GroupResource(), err)
+	}
+	each.stop = func() { _ = informer.RemoveEventHandler(handle) } // it fails where the informer has ended
+	each.synced = func() bool {
+		select {
+		case <-handle.HasSyncedChecker().Done():
+			return true
+		default:
+			return false
+		}
+	}
+	return each, nil
+}
+
 // synced tells whether every watch has shown what there was when it began.
 func (m *monitors) synced() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, each := range m.running {
-		if !each.synced.Load() {
+		if !each.synced() {
 			return false
 		}
 	}
@@ -199,9 +249,13 @@ func (w *monitor) Add(obj any) error {
 	if !ok {
 		return fmt.Errorf("watch %s: got a %T", w.resource.GroupResource(), obj)
 	}
-	w.set.enqueue(w.set.graph.observe(newObject(w.resource, w.kind, meta)))
+	w.observe(meta)
 	w.refreshIfDefinition()
 	return nil
+}
+
+func (w *monitor) observe(object metav1.Object) {
+	w.set.enqueue(w.set.graph.observe(newObject(w.resource, w.kind, object)))
 }
 
 // Update takes in a changed object.
@@ -227,12 +281,12 @@ func (w *monitor) Replace(objs []any, _ string) error {
 			return fmt.Errorf("list %s: got a %T", w.resource.GroupResource(), obj)
 		}
 		listed[meta.UID] = true
-		w.set.enqueue(w.set.graph.observe(newObject(w.resource, w.kind, meta)))
+		w.observe(meta)
 	}
 	for _, uid := range w.set.graph.missing(w.resource, listed) {
 		w.set.forget(uid)
 	}
-	if w.synced.Swap(true) {
+	if w.replaced.Swap(true) {
 		w.refreshIfDefinition()
 	}
 	return nil

@@ -2,7 +2,6 @@ package replicaset
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -48,13 +47,4 @@ func replicaSetKind() Kind[*appsv1.ReplicaSet] {
 		View:      func(set *appsv1.ReplicaSet) *appsv1.ReplicaSet { return set },
 		SetStatus: func(set *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) { set.Status = status },
 	}
-}
-
-// podsOf returns pointers to the items of a list, without copying them.
-func podsOf(list *corev1.PodList) []*corev1.Pod {
-	pods := make([]*corev1.Pod, 0, len(list.Items))
-	for i := range list.Items {
-		pods = append(pods, &list.Items[i])
-	}
-	return pods
 }

@@ -50,21 +50,22 @@ type Engine[T client.Object] struct {
 	Clock  clock.PassiveClock
 	Events events.EventRecorder
 
-	live   client.Reader        // the server itself, not the cache
-	own    *consistency.Tracker // writes of the objects' status
-	writes *consistency.Tracker // of pods, by the object they belong to
+	live     client.Reader        // the server itself, not the cache
+	own      *consistency.Tracker // writes of the objects' status
+	writes   *consistency.Tracker // of pods, by the object they belong to
+	children ownership.Children[*corev1.Pod]
 }
 
 // SetupWithManager adds the engine's controller to mgr.
 func (e *Engine[T]) SetupWithManager(mgr ctrl.Manager) error {
 	ctx := context.Background() // nothing below outlives this call
-	if err := ownership.Index(ctx, mgr, &corev1.Pod{}); err != nil {
+	var err error
+	if e.children, err = ownership.ChildrenOf(ctx, mgr, &corev1.Pod{}); err != nil {
 		return err
 	}
 	if err := ownership.Index(ctx, mgr, e.Kind.New()); err != nil {
 		return err
 	}
-	var err error
 	if e.own, err = podctl.Track(ctx, mgr, e.Kind.New()); err != nil {
 		return err
 	}
@@ -122,14 +123,15 @@ func (e *Engine[T]) listPods(ctx context.Context, s *scope[T]) (ctrl.Result, err
 		// The server admits no such object, and trying again will not cure it.
 		return ctrl.Result{}, reconcile.TerminalError(fmt.Errorf("read selector of %s: %w", klog.KObj(s.set), err))
 	}
-	var owned, orphans corev1.PodList
-	if err := ownership.List(ctx, e.Client, &owned, s.set.Namespace, s.set.UID); err != nil {
+	owned, err := e.children.Of(s.set.Namespace, s.set.UID)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := ownership.ListOrphans(ctx, e.Client, &orphans, s.set.Namespace); err != nil {
+	orphans, err := e.children.Orphans(s.set.Namespace)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	claims := ownership.Plan(s.set, selector, podsOf(&owned), podsOf(&orphans))
+	claims := ownership.Plan(s.set, selector, owned, orphans)
 	pods, err := e.claim(ctx, s, claims)
 	if err != nil {
 		return ctrl.Result{}, err

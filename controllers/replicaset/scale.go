@@ -65,11 +65,11 @@ func (e *Engine[T]) podsPerNode(ctx context.Context, s *scope[T]) (map[string]in
 		if sibling.GetUID() == s.set.UID {
 			continue
 		}
-		var pods corev1.PodList
-		if err := ownership.List(ctx, e.Client, &pods, s.set.Namespace, sibling.GetUID()); err != nil {
+		pods, err := e.children.Of(s.set.Namespace, sibling.GetUID())
+		if err != nil {
 			return nil, err
 		}
-		active, _ := sortOut(podsOf(&pods))
+		active, _ := sortOut(pods)
 		for node, count := range countByNode(active) {
 			counts[node] += count
 		}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,7 +21,7 @@ import (
 )
 
 // typed are the kinds of which more counts than their number; other controllers
-// have them in the cache anyhow.
+// have most of them in the cache anyhow.
 func typed(resource schema.GroupResource) client.Object {
 	switch resource {
 	case corev1.Resource("pods"):
@@ -29,6 +30,8 @@ func typed(resource schema.GroupResource) client.Object {
 		return &corev1.Service{}
 	case corev1.Resource("persistentvolumeclaims"):
 		return &corev1.PersistentVolumeClaim{}
+	case resourcev1.Resource("resourceclaims"):
+		return &resourcev1.ResourceClaim{}
 	}
 	return nil
 }
@@ -131,6 +134,8 @@ func usesOther(before, after any) bool {
 		resource = corev1.Resource("services")
 	case *corev1.PersistentVolumeClaim:
 		resource = corev1.Resource("persistentvolumeclaims")
+	case *resourcev1.ResourceClaim:
+		resource = resourcev1.Resource("resourceclaims")
 	default:
 		return false
 	}

@@ -3,12 +3,19 @@
 package main
 
 import (
+	"os"
+
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // the auth-provider entries of kubeconfigs
 	"k8s.io/component-base/cli"
+	"k8s.io/component-base/logs"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 )
 
 func main() {
+	// Plugins and preferences are read, and logged of, while the command is
+	// being made: before its flags are parsed, which then tell of mistakes.
+	_, _ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
 	if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
 		util.CheckErr(err)
 	}

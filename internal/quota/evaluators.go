@@ -2,6 +2,7 @@ package quota
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	quota "k8s.io/apiserver/pkg/quota/v1"
 	"k8s.io/apiserver/pkg/quota/v1/generic"
@@ -29,6 +30,7 @@ func Evaluators(lister quota.ListerForResourceFunc) []quota.Evaluator {
 		&pods{scoped: scoped{podInScope}, list: list(corev1.Resource("pods"))},
 		&services{scoped: scoped{generic.MatchesNoScopeFunc}, list: list(corev1.Resource("services"))},
 		&claims{scoped: scoped{claimInScope}, list: list(corev1.Resource("persistentvolumeclaims"))},
+		&resourceClaims{scoped: scoped{generic.MatchesNoScopeFunc}, list: list(resourcev1.Resource("resourceclaims"))},
 	}
 	for gr, alias := range aliases {
 		out = append(out, generic.NewObjectCountEvaluator(gr, list(gr), alias))

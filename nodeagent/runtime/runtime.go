@@ -66,8 +66,9 @@ type Runtime interface {
 
 	// Exec runs a command in a running container and gives its exit code.
 	Exec(ctx context.Context, id string, e Exec) (int, error)
-	// Attach connects to the first process of a running container until ctx
-	// or the container ends.
+	// Attach connects to the first process of a running container until ctx or the
+	// container ends, or the caller's Stdin where that leaves the container's open:
+	// it has a terminal, or takes input from more than one caller.
 	Attach(ctx context.Context, id string, io Streams) error
 	// PortForward connects to a port on the loopback of the sandbox.
 	PortForward(ctx context.Context, sandboxID string, port int32) (io.ReadWriteCloser, error)

@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/skiffcluster/skiff/test/upstream"
@@ -21,7 +23,9 @@ func main() {
 	o.APIServerOnly = true
 	pattern, err := regexp.Compile(*only)
 	if err == nil {
-		err = run(context.Background(), o, pattern)
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, o, pattern)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -46,12 +50,13 @@ func run(ctx context.Context, o upstream.Options, only *regexp.Regexp) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(r.documents(), r.objects(entries)); err != nil {
-		return err
-	}
+	err = errors.Join(r.documents(), r.objects(entries))
 	r.report.print(os.Stdout)
 	fmt.Printf("%d requests compared, %d differences, %d kinds of them meant, %s\n",
 		r.report.asked, len(r.report.found), len(r.report.meant)-len(r.report.stale()), time.Since(begin).Round(time.Second))
+	if err != nil {
+		return err
+	}
 	if only.String() == "" {
 		for _, m := range r.report.stale() {
 			fmt.Printf("nothing differs any more as %q %q %q says (%s)\n", m.subject, m.what, m.difference, m.why)

@@ -33,7 +33,6 @@ func intended() []meant {
 		{subject: " Service ", difference: `nodePort`, why: "dry runs of Kubernetes do not look at the range of node ports, and what is twice is an internal error there"},
 		{subject: "PodCertificateRequest", what: `metadata\.namespace`, difference: `field label not supported`, why: "Kubernetes does not select this kind by namespaces, as it does all others"},
 		{subject: "StorageVersionMigration", difference: `Name\.format`, why: "Kubernetes does not say of the column that it is the name"},
-		{subject: "APIService", difference: `"skiff", upstream "kube-apiserver"`, why: "the manager is the program's name"},
 		{subject: "IPAddress", difference: `skiff.dev/service-uid`, why: "the address of a service that was made again is not taken for its own"},
 		{subject: "IPAddress", difference: `\.cells: `, why: "Kubernetes prints an age that no column is for"},
 		{subject: "DaemonSet", what: "as a table", difference: "metadata.annotations", why: "Kubernetes leaves an annotation out of tables that the object has"},

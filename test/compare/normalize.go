@@ -19,7 +19,7 @@ var changing = []struct {
 	{regexp.MustCompile(`(127\.0\.0\.1|192\.0\.2\.[0-9]+):[0-9]+`), "SERVER"},
 	{regexp.MustCompile(`\n@@[\s\S]*`), " DIFF"},                                     // of objects as Kubernetes keeps them
 	{regexp.MustCompile(`(manager\\*":\\*")(?:skiff|kube-apiserver)`), "${1}SERVER"}, // the program's name, in messages
-	{regexp.MustCompile(`(resourceVersion\\*":\\*"|in record \()[0-9]+`), "${1}VERSION"},
+	{regexp.MustCompile(`(resourceVersion\\*":\\*"|in record \(|in object meta: )[0-9]+`), "${1}VERSION"},
 }
 
 // ages are the columns that tell how long ago something was.
@@ -76,6 +76,10 @@ func (n normalizer) value(key string, v any) any {
 			return strings.ToUpper(key)
 		case "continue":
 			return "CONTINUE"
+		case "manager":
+			if v == "skiff" || v == "kube-apiserver" {
+				return "SERVER"
+			}
 		case "clusterIP", "clusterIPs":
 			if strings.HasPrefix(v, "10.96.") && !strings.Contains(n.sent, v) {
 				return "ALLOCATED"

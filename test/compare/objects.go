@@ -21,12 +21,17 @@ type subject struct {
 	res  resource
 	path string // of the object
 	coll string // of its collection
+
+	// first of its kind: what is the same for all of a kind is tried with it
+	// alone.
+	first bool
 }
 
 // objects runs through the corpus: all objects are created and changed in its
 // order, and deleted in the other.
 func (r *runner) objects(entries []entry) error {
 	var made []subject
+	seen := map[string]bool{}
 	for _, e := range entries {
 		kind := e.field("apiVersion") + " " + e.field("kind")
 		res, ok := r.resources[kind]
@@ -36,7 +41,9 @@ func (r *runner) objects(entries []entry) error {
 		s := subject{
 			runner: r, entry: e, name: kind + " " + e.field("metadata", "name"), res: res,
 			coll: res.url(e.field("metadata", "namespace"), ""), path: res.url(e.field("metadata", "namespace"), e.field("metadata", "name")),
+			first: !seen[kind],
 		}
+		seen[kind] = true
 		made = append(made, s)
 		if err := s.live(r.only.MatchString(kind)); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -91,7 +98,11 @@ func (s subject) live(wanted bool) error {
 	if !wanted {
 		return nil
 	}
-	for _, step := range []func() error{s.look, s.tryUpdate, s.tryStatus, s.tryPatch, s.tryApply, s.tryRequests, s.tryCollection, s.describe} {
+	steps := []func() error{s.look, s.tryUpdate, s.tryStatus, s.tryPatch, s.tryApply, s.tryRequests, s.tryCollection, s.describe}
+	if !s.first {
+		steps = []func() error{s.read, s.tryUpdate, s.tryStatus, s.apply, s.tryRequests, s.describe}
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}
@@ -107,7 +118,9 @@ func body(a answer) map[string]any {
 // all are the object's mutations, its own tries among them.
 func (s subject) all(obj map[string]any) []mutation {
 	out := mutations(obj, "apiVersion", "kind", "metadata", "status")
-	out = append(out, metadata(obj)...)
+	if s.first {
+		out = append(out, metadata(obj)...)
+	}
 	for _, t := range s.tries {
 		m := mutation{obj: obj}
 		for _, p := range slices.Sorted(maps.Keys(t)) {
@@ -124,6 +137,9 @@ func (s subject) tryCreate() error {
 		if _, err := s.ask(s.name, "create, "+m.what, request{method: "POST", path: s.coll + dry, body: m.obj}); err != nil {
 			return err
 		}
+	}
+	if !s.first {
+		return nil
 	}
 	for _, q := range []request{
 		{path: s.coll + "?dryRun=All&fieldValidation=Warn", body: set(s.obj, "/unknown", 1.0)},
@@ -199,6 +215,18 @@ func (s subject) look() error {
 	for _, f := range selectors {
 		paths = append(paths, s.coll+"?fieldSelector="+url.QueryEscape(f))
 	}
+	return s.get(paths)
+}
+
+// read reads the object as it is and as a table.
+func (s subject) read() error {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	return s.get([]string{s.path})
+}
+
+func (s subject) get(paths []string) error {
 	for _, p := range paths {
 		if _, err := s.ask(s.name, "GET "+p, request{method: "GET", path: p}); err != nil {
 			return err
@@ -271,6 +299,9 @@ func (s subject) tryStatus() error {
 			return err
 		}
 	}
+	if !s.first {
+		return nil
+	}
 	meta := metadata(old[0])
 	theirs := metadata(old[1])
 	for k := range meta {
@@ -321,16 +352,27 @@ func (s subject) tryPatch() error {
 	return err
 }
 
+// clean is the object as one applies it.
+func (s subject) clean() map[string]any {
+	return set(set(s.obj, "/status", nil), "/metadata/labels/applied", "one")
+}
+
+func (s subject) applyAs(what, query string, obj any) error {
+	_, err := s.ask(s.name, "apply, "+what, request{method: "PATCH", path: s.path + query, content: applyYAML, body: obj})
+	return err
+}
+
+func (s subject) apply() error {
+	return s.applyAs("for real", "?fieldManager=one&force=true", s.clean())
+}
+
 // tryApply applies the object, by one manager and then, changed, by another.
 func (s subject) tryApply() error {
-	clean := set(set(s.obj, "/status", nil), "/metadata/labels/applied", "one")
-	apply := func(what, query string, obj any) error {
-		_, err := s.ask(s.name, "apply, "+what, request{method: "PATCH", path: s.path + query, content: applyYAML, body: obj})
+	if err := s.apply(); err != nil {
 		return err
 	}
-	if err := apply("for real", "?fieldManager=one&force=true", clean); err != nil {
-		return err
-	}
+	clean := s.clean()
+	apply := s.applyAs
 	for i, m := range s.all(clean) {
 		if i%3 > 0 { // validation is that of an update
 			continue
@@ -426,11 +468,12 @@ func (s subject) describe() error {
 }
 
 func (s subject) die() error {
-	uid := "6a2ee91f-e13c-44db-9edc-4240e7383ab9"
-	for _, q := range []struct {
+	type deletion struct {
 		query string
 		body  any
-	}{
+	}
+	uid := "6a2ee91f-e13c-44db-9edc-4240e7383ab9"
+	tried := []deletion{
 		{"?dryRun=All", nil},
 		{"?dryRun=All", map[string]any{"preconditions": map[string]any{"uid": uid}}},
 		{"?dryRun=All", map[string]any{"preconditions": map[string]any{"resourceVersion": "1"}}},
@@ -445,8 +488,16 @@ func (s subject) die() error {
 		{"x", nil},
 		{"?propagationPolicy=Foreground", nil},
 		{"?propagationPolicy=Background", nil},
-	} {
-		if _, err := s.ask(s.name, fmt.Sprintf("DELETE %s %s", q.query, short(q.body)), request{method: "DELETE", path: s.path + q.query, body: q.body}); err != nil {
+	}
+	if !s.first {
+		tried = []deletion{{"", nil}}
+	}
+	for _, q := range tried {
+		what := fmt.Sprintf("DELETE %s %s", q.query, short(q.body))
+		if b, ok := q.body.(map[string]any); ok {
+			q.body = set(b, "/dryRun", []any{"All"}) // servers do not look at the query then
+		}
+		if _, err := s.ask(s.name, what, request{method: "DELETE", path: s.path + q.query, body: q.body}); err != nil {
 			return err
 		}
 	}

@@ -111,6 +111,7 @@ func TestObjects(t *testing.T) {
 		matches(t, k.run(t, "api-resources"), `deployments +deploy +apps/v1 +true +Deployment`, `nodes +no +v1 +false +Node`, `cronjobs +cj +batch/v1 +true +CronJob`)
 		matches(t, k.run(t, "api-versions"), `(?m)^apps/v1$`, `(?m)^v1$`, `(?m)^rbac.authorization.k8s.io/v1$`)
 		matches(t, k.run(t, "version"), `Client Version: v1\.`, `Server Version: v1\.`)
+		contains(t, "names", k.run(t, "get", "namespaces", "-o", "name", "--match-server-version"), "namespace/default")
 	})
 	t.Run("auth can-i, for oneself and as another", func(t *testing.T) {
 		t.Parallel()

@@ -153,7 +153,7 @@ func (r *Running) upstream(ctx context.Context, o Options) error {
 // waitReady takes the time from begin to the first good answer of /readyz.
 func (r *Running) waitReady(ctx context.Context, begin time.Time, access func() (*restclient.Config, error)) error {
 	var last error
-	for ; time.Since(begin) < time.Minute; time.Sleep(time.Millisecond) {
+	for ; time.Since(begin) < 3*time.Minute; time.Sleep(time.Millisecond) {
 		cfg, err := access()
 		if err != nil {
 			last = err
@@ -170,7 +170,7 @@ func (r *Running) waitReady(ctx context.Context, begin time.Time, access func() 
 			return nil
 		}
 	}
-	return fmt.Errorf("not ready within a minute: %w", last)
+	return fmt.Errorf("not ready within three minutes: %w", last)
 }
 
 // Memory of all processes, in kB.

@@ -205,7 +205,7 @@ require (
 // A module on its own does not know k8s.io/kubernetes' own replacements.
 replace (
 	k8s.io/api => k8s.io/api v0.37.2
-	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.37.2
+	k8s.io/apiextensions-apiserver => /tmp/B/apiextensions
 	k8s.io/apimachinery => k8s.io/apimachinery v0.37.2
 	k8s.io/apiserver => k8s.io/apiserver v0.37.2
 	k8s.io/cli-runtime => k8s.io/cli-runtime v0.37.2

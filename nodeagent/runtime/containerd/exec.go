@@ -185,6 +185,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, s runtime.Streams) erro
 	defer o.detach(t)
 	stop := r.forwardResize(ctx, id, "", s.Resize)
 	defer stop()
+	left := make(chan struct{})
 	if s.Stdin != nil && o.stdin != "" {
 		in, err := o.openStdin()
 		if err != nil {
@@ -193,7 +194,10 @@ func (r *Runtime) Attach(ctx context.Context, id string, s runtime.Streams) erro
 		// Ends with the caller's stream: the caller closes it on return.
 		go func() {
 			_, err := io.Copy(in, s.Stdin)
-			if err == nil && c.stdinOnce {
+			switch {
+			case !c.stdinOnce || c.tty:
+				close(left) // who has no more to say leaves, and the container goes on
+			case err == nil:
 				o.closeStdin()
 				r.closeIO(ctx, id, "")
 			}
@@ -201,6 +205,8 @@ func (r *Runtime) Attach(ctx context.Context, id string, s runtime.Streams) erro
 	}
 	select {
 	case <-o.ended:
+		return nil
+	case <-left:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

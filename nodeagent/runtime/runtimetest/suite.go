@@ -59,6 +59,7 @@ func Run(t *testing.T, opts Options, open func(t *testing.T) runtime.Runtime) {
 	t.Run("environment, user, hostname and mounts are as asked", s.surroundings)
 	t.Run("exec gives output, exit code and takes stdin", s.exec)
 	t.Run("attach gets output and gives input", s.attach)
+	t.Run("attach ends with its input where the container's stays open", s.attachInTurns)
 	t.Run("a terminal works for the container and for exec", s.tty)
 	t.Run("too much memory is reported as such", s.oom)
 	t.Run("a port in the sandbox can be reached", s.portForward)
@@ -593,6 +594,23 @@ func (s *suite) attach(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	if log := readLog(t, spec.LogPath); log != "stdout F hello\n" {
+		t.Errorf("log: got %q", log)
+	}
+}
+
+func (s *suite) attachInTurns(t *testing.T) {
+	sandbox := s.newSandbox(t)
+	id, spec := s.start(t, sandbox, func(c *runtime.ContainerSpec) { c.Args, c.Stdin = []string{"cat"}, true })
+	for _, line := range []string{"first\n", "second\n"} {
+		if err := s.rt.Attach(t.Context(), id, runtime.Streams{Stdin: strings.NewReader(line), Stdout: io.Discard}); err != nil {
+			t.Fatalf("attach ended with %v", err)
+		}
+		eventually(t, "the log has what it was sent", func() bool {
+			log, err := os.ReadFile(spec.LogPath)
+			return err == nil && strings.HasSuffix(string(log), " F "+line)
+		})
+	}
+	if log := readLog(t, spec.LogPath); log != "stdout F first\nstdout F second\n" {
 		t.Errorf("log: got %q", log)
 	}
 }

@@ -46,8 +46,14 @@ func Start(t TB, o *kubeoptions.ServerRunOptions, gates featuregate.MutableVersi
 		o.Authentication.ServiceAccounts.KeyFiles = []string{key}
 		o.Authentication.ServiceAccounts.Issuers = []string{"https://foo.bar.example.com"}
 	}
-	flags, missing, err := server.Flags(flagSet(kubeoptions.NewServerRunOptions()), flagSet(o),
-		"authorization-mode", "enable-bootstrap-token-auth", "etcd-prefix", "service-cluster-ip-range")
+	always := []string{"enable-bootstrap-token-auth", "etcd-prefix", "service-cluster-ip-range"}
+	if o.Authorization.AuthorizationConfigurationFile == "" {
+		if len(o.Authorization.Modes) == 0 {
+			o.Authorization.Modes = []string{"AlwaysAllow"} // kube-apiserver's default
+		}
+		always = append(always, "authorization-mode")
+	}
+	flags, missing, err := server.Flags(flagSet(kubeoptions.NewServerRunOptions()), flagSet(o), always...)
 	if err != nil {
 		return nil, err
 	}

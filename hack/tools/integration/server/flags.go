@@ -18,6 +18,11 @@ var ours = []string{
 	"endpoint-reconciler-type", // of a server on a loopback address
 	"allow-privileged",         // skiff has no such limit
 	"apiserver-count",          // deprecated
+	// Of the store's own housekeeping; the tests' storage leaves them out.
+	"storage-backend", "storage-media-type", "lease-reuse-duration-seconds", "etcd-compaction-interval", "etcd-count-metric-poll-period",
+	"etcd-db-metric-poll-interval", "etcd-healthcheck-timeout", "etcd-readycheck-timeout",
+	// Of apiextensions-apiserver, which asks a kube-apiserver that is not there.
+	"authentication-kubeconfig", "authorization-kubeconfig", "kubeconfig", "authentication-skip-lookup",
 	// Features and versions of Kubernetes have no switches: see Gates.
 	"feature-gates", "emulated-version", "min-compatibility-version", "emulation-forward-compatible", "runtime-config-emulation-forward-compatible",
 	"v", "vmodule",

@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -140,12 +141,14 @@ func (r *TestServer) start(t ktesting.TB, instance *TestServerInstanceOptions, f
 		}
 	}
 	r.ServerOpts = o
-	client, _, err := GetEtcdClients(storage.Transport)
+	started, err := kube.Start(t, o, gates)
 	if err != nil {
-		return nil, fmt.Errorf("etcd: %w", err)
+		return nil, err
 	}
-	r.EtcdClient = client
-	return kube.Start(t, o, gates)
+	if r.EtcdClient, _, err = GetEtcdClients(storage.Transport); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd: %w", err), started.Stop())
+	}
+	return started, nil
 }
 
 // frontProxy keeps the headers that a test's flags name.
