@@ -145,8 +145,8 @@ func TestHealthAndMetrics(t *testing.T) {
 		`job_controller_job_pods_finished_total{completion_mode="NonIndexed",result="succeeded"} `,
 		`job_controller_jobs_finished_total{completion_mode="NonIndexed",reason="CompletionsReached",result="succeeded"} `,
 		`cronjob_controller_job_creation_skew_duration_seconds_count `,
-		`workqueue_depth{controller="job-controller",name="job-controller",priority=`, `workqueue_adds_total{controller="job-controller",name="job-controller"} `,
-		`workqueue_queue_duration_seconds_count{controller="job-controller",name="job-controller"} `, `workqueue_work_duration_seconds_count{controller="job-controller",name="job-controller"} `,
+		`workqueue_depth{name="job-controller"} `, `workqueue_adds_total{name="job-controller"} `,
+		`workqueue_queue_duration_seconds_count{name="job-controller"} `, `workqueue_work_duration_seconds_count{name="job-controller"} `,
 		`workqueue_unfinished_work_seconds{`, `workqueue_longest_running_processor_seconds{`, `workqueue_retries_total{`,
 		`controller_runtime_reconcile_total{controller="job-controller",result="success"} `, `rest_client_requests_total{`, `process_cpu_seconds_total `, `go_goroutines `,
 	} {

@@ -6,13 +6,35 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"k8s.io/component-base/metrics/legacyregistry"
+	_ "k8s.io/component-base/metrics/prometheus/workqueue" // the queues' metrics
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
+
+// gatherers have what /metrics tells: controller-runtime's metrics, and the
+// queues' under the names of kube-controller-manager, which its library of
+// metrics keeps for the whole process.
+var gatherers = prometheus.Gatherers{
+	families(metrics.Registry, func(name string) bool { return !strings.HasPrefix(name, "workqueue_") }),
+	families(legacyregistry.DefaultGatherer, func(name string) bool { return strings.HasPrefix(name, "workqueue_") }),
+}
+
+// families are those of g whose names are wanted.
+func families(g prometheus.Gatherer, wanted func(name string) bool) prometheus.Gatherer {
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		all, err := g.Gather()
+		return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool { return !wanted(f.GetName()) }), err
+	})
+}
 
 // serve listens on the health and metrics addresses, for as long as the room
 // runs, leading or not. The returned function stops it.
@@ -33,7 +55,7 @@ func (c *Controllers) serve(ctx context.Context) (func(), error) {
 		mux.Handle("/readyz", healthz.CheckHandler{Checker: c.isReady})
 	})
 	handle(c.cfg.MetricsBindAddress, func(mux *http.ServeMux) {
-		mux.Handle("/metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+		mux.Handle("/metrics", promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{}))
 	})
 
 	var stops []func()

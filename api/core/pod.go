@@ -30,7 +30,12 @@ var Pod = api.Of[corev1.Pod]{
 	Default:       defaultPod,
 
 	PrepareCreate: preparePod,
-	PrepareUpdate: func(pod, _ *corev1.Pod) { DropDisabledPodFields(&pod.Spec) },
+	PrepareUpdate: func(pod, old *corev1.Pod) {
+		if pod.Spec.Resources == nil { // a client that does not know of them
+			pod.Spec.Resources = old.Spec.Resources.DeepCopy()
+		}
+		DropDisabledPodFields(&pod.Spec)
+	},
 
 	Validate:       validatePod,
 	ValidateCreate: validateNewPod,
@@ -85,6 +90,9 @@ var Pod = api.Of[corev1.Pod]{
 // not have: it is decided when a pod is made.
 func defaultPod(pod *corev1.Pod) {
 	DefaultPodSpec(&pod.Spec)
+	if g := pod.Spec.TerminationGracePeriodSeconds; *g < 0 {
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](1)
+	}
 	defaultPodIPs(&pod.Status)
 	setPtr(&pod.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -95,7 +103,15 @@ func defaultPod(pod *corev1.Pod) {
 			}
 		}
 	}
-	defaultPodResources(pod)
+	for _, key := range initAnnotations {
+		delete(pod.Annotations, key)
+	}
+}
+
+// initAnnotations are what init containers were before they had a field.
+var initAnnotations = []string{
+	"pod.beta.kubernetes.io/init-containers", "pod.alpha.kubernetes.io/init-containers",
+	"pod.beta.kubernetes.io/init-container-statuses", "pod.alpha.kubernetes.io/init-container-statuses",
 }
 
 // defaultHostPorts makes the ports of a container in the host's network what
@@ -131,7 +147,8 @@ func addMissing(list *corev1.ResourceList, name corev1.ResourceName, q resource.
 
 // defaultPodResources completes resources of the pod as a whole, when it has
 // some: huge pages' limits are the sum of the containers', requests are the sum
-// of the containers' requests or the pod's limits.
+// of the containers' requests or the pod's limits. It is done when the pod is
+// made, as admission may add containers.
 // See https://kep.k8s.io/2837.
 func defaultPodResources(pod *corev1.Pod) {
 	r := pod.Spec.Resources
@@ -171,6 +188,7 @@ func preparePod(pod *corev1.Pod) {
 	}
 	mergeLabelKeys(&pod.Spec, pod.Labels)
 	copyAppArmor(pod)
+	defaultPodResources(pod)
 	pod.Status.QOSClass = QOSClass(pod)
 }
 

@@ -128,8 +128,7 @@ func (s *podSpec) checkScalars(fld *field.Path) {
 		validate.RequiredEnum(&s.Errors, fld.Child("preemptionPolicy"), *p, corev1.PreemptLowerPriority, corev1.PreemptNever)
 	}
 	if spec.ShareProcessNamespace != nil && *spec.ShareProcessNamespace && spec.HostPID {
-		// Kubernetes keeps it in the security context, and says so in the path.
-		s.Invalid(fld.Child("securityContext", "shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled")
+		s.Invalid(fld.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled")
 	}
 }
 

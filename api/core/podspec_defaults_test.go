@@ -120,6 +120,7 @@ func TestDefaults(t *testing.T) {
 func TestPodDefaults(t *testing.T) {
 	for _, c := range []change{
 		{"services are in the environment", `{}`, `{enableServiceLinks: true}`},
+		{"a pod ends after a second rather than before it began", `{terminationGracePeriodSeconds: -5}`, `{terminationGracePeriodSeconds: 1}`},
 		{"services may be left out", `{enableServiceLinks: false}`, `{enableServiceLinks: false}`},
 		{"limits are requested", `{containers: [{name: c, resources: {limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}}]}`,
 			`{containers: [{resources: {requests: {cpu: 500m, memory: 1Gi}}}]}`},
@@ -127,11 +128,6 @@ func TestPodDefaults(t *testing.T) {
 			`{initContainers: [{resources: {requests: {cpu: "1"}}}]}`},
 		{"ports in the host's network are the host's", `{hostNetwork: true, containers: [{name: c, ports: [{containerPort: 80}]}], initContainers: [{name: i, ports: [{containerPort: 81}]}]}`,
 			`{containers: [{ports: [{hostPort: 80}]}], initContainers: [{ports: [{hostPort: 81}]}]}`},
-		{"the whole pod requests its limits", `{resources: {limits: {cpu: 2, memory: 1Gi}}}`, `{resources: {requests: {cpu: "2", memory: 1Gi}}}`},
-		{"the whole pod requests what its containers do", `{resources: {limits: {cpu: 4}}, containers: [{name: a, resources: {requests: {cpu: 1}}}, {name: b, resources: {requests: {cpu: 1}}}]}`,
-			`{resources: {requests: {cpu: "2"}}}`},
-		{"the whole pod has its containers' huge pages", `{resources: {limits: {cpu: 1}}, containers: [{name: a, resources: {limits: {hugepages-2Mi: 4Mi}}}]}`,
-			`{resources: {limits: {hugepages-2Mi: 4Mi}, requests: {hugepages-2Mi: 4Mi}}}`},
 		{"requests of the whole pod alone stay", `{resources: {requests: {cpu: 1}}}`, `{resources: {limits: null, requests: {cpu: "1"}}}`},
 		{"no resources stay none", `{resources: {}}`, `{resources: {limits: null, requests: null}}`},
 	} {
@@ -143,6 +139,22 @@ func TestPodDefaults(t *testing.T) {
 			if !equal(again, p) {
 				t.Error("Defaults of defaults differ:", diff.Diff(p, again))
 			}
+		})
+	}
+}
+
+func TestWholePodsAreCompletedWhenTheyAreMade(t *testing.T) {
+	for _, c := range []change{
+		{"the whole pod requests its limits", `{resources: {limits: {cpu: 2, memory: 1Gi}}}`, `{resources: {requests: {cpu: "2", memory: 1Gi}}}`},
+		{"the whole pod requests what its containers do", `{resources: {limits: {cpu: 4}}, containers: [{name: a, resources: {requests: {cpu: 1}}}, {name: b, resources: {requests: {cpu: 1}}}]}`,
+			`{resources: {requests: {cpu: "2"}}}`},
+		{"the whole pod has its containers' huge pages", `{resources: {limits: {cpu: 1}}, containers: [{name: a, resources: {limits: {hugepages-2Mi: 4Mi}}}]}`,
+			`{resources: {limits: {hugepages-2Mi: 4Mi}, requests: {hugepages-2Mi: 4Mi}}}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := pod(t, "{spec: "+c.is+"}")
+			core.Pod.PrepareCreate(p)
+			contains(t, &p.Spec, c.becomes)
 		})
 	}
 }

@@ -17,8 +17,8 @@ func DropDisabledPodFields(s *corev1.PodSpec) {
 	}
 }
 
-// dropContainerFields clears VolumeBindMountOptions, H2CContainerProbe and
-// GRPCContainerProbeTLS.
+// dropContainerFields clears VolumeBindMountOptions, H2CContainerProbe,
+// GRPCContainerProbeTLS and ContainerStopSignals.
 func dropContainerFields(c *corev1.Container) {
 	for i := range c.VolumeMounts {
 		c.VolumeMounts[i].BindMountOptions = nil
@@ -32,6 +32,7 @@ func dropContainerFields(c *corev1.Container) {
 		}
 	}
 	if l := c.Lifecycle; l != nil {
+		l.StopSignal = nil
 		for _, h := range []*corev1.LifecycleHandler{l.PostStart, l.PreStop} {
 			if h != nil && h.HTTPGet != nil {
 				h.HTTPGet.Protocol = nil

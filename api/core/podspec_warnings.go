@@ -5,8 +5,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api/validate"
@@ -21,7 +23,6 @@ func PodTemplateWarnings(t *corev1.PodTemplateSpec, fld *field.Path) []string {
 	}
 	w := &warnings{spec: &t.Spec, meta: &t.ObjectMeta, fld: fld}
 	w.all()
-	w.oldAppArmor()
 	return w.list
 }
 
@@ -53,17 +54,22 @@ func (w *warnings) annotation(key string) *field.Path {
 
 func (w *warnings) all() {
 	w.nodeLabels()
-	w.nullSelectors()
 	w.oldAnnotations()
 	w.oldVolumes()
-	w.tokenPaths()
+	w.overlaps()
 	w.duplicates()
-	w.fractions(w.spec.Overhead, w.path("overhead"))
+	w.fractions(w.spec.Overhead, w.path("overhead"), bytes...)
+	if sc := w.spec.SecurityContext; sc == nil || sc.SeccompProfile == nil {
+		w.seccomp(corev1.SeccompPodAnnotationKey)
+	}
 	w.containers()
 	w.ports()
+	w.portNames()
 	if g := w.spec.TerminationGracePeriodSeconds; g != nil && *g < 0 {
 		w.add(w.path("terminationGracePeriodSeconds"), "must be >= 0; negative values are invalid and will be treated as 1")
 	}
+	w.nullSelectors()
+	w.addresses()
 }
 
 // oldNodeLabels are labels of nodes that have new names.
@@ -85,11 +91,11 @@ func (w *warnings) nodeLabels() {
 		p := w.path("affinity", "nodeAffinity")
 		if r := a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {
 			for i, t := range r.NodeSelectorTerms {
-				w.nodeTerm(t, p.Child(required, "nodeSelectorTerms").Index(i))
+				w.nodeTerm(t, false, p.Child(required, "nodeSelectorTerms").Index(i))
 			}
 		}
 		for i, t := range a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
-			w.nodeTerm(t.Preference, p.Child(preferred).Index(i).Child("preference"))
+			w.nodeTerm(t.Preference, true, p.Child(preferred).Index(i).Child("preference"))
 		}
 	}
 	for i, c := range w.spec.TopologySpreadConstraints {
@@ -103,10 +109,18 @@ func (w *warnings) nodeLabels() {
 	}
 }
 
-func (w *warnings) nodeTerm(t corev1.NodeSelectorTerm, p *field.Path) {
+// nodeTerm warns of what a term looks for; values that no node can have are an
+// error where they must be there.
+func (w *warnings) nodeTerm(t corev1.NodeSelectorTerm, values bool, p *field.Path) {
 	for i, r := range t.MatchExpressions {
+		at := p.Child("matchExpressions").Index(i)
 		if msg, old := oldNodeLabels[r.Key]; old {
-			w.add(p.Child("matchExpressions").Index(i).Child("key"), "%s is %s", r.Key, msg)
+			w.add(at.Child("key"), "%s is %s", r.Key, msg)
+		}
+		for j, v := range r.Values {
+			if msgs := validation.IsValidLabelValue(v); values && len(msgs) > 0 {
+				w.add(at.Child("values").Index(j), "%s is invalid, %s", v, msgs[0])
+			}
 		}
 	}
 }
@@ -147,9 +161,6 @@ func (w *warnings) oldAnnotations() {
 			w.add(w.annotation(a.key), "%s", a.use)
 		}
 	}
-	if sc := w.spec.SecurityContext; sc == nil || sc.SeccompProfile == nil {
-		w.seccomp(corev1.SeccompPodAnnotationKey)
-	}
 }
 
 func (w *warnings) seccomp(key string) {
@@ -158,19 +169,21 @@ func (w *warnings) seccomp(key string) {
 	}
 }
 
-// oldAppArmor is for templates. For pods the API server makes fields of the
+// appArmor is for templates. For pods the API server makes fields of the
 // annotations and warns when it does.
-func (w *warnings) oldAppArmor() {
-	sc := w.spec.SecurityContext
-	if sc != nil && sc.AppArmorProfile != nil {
+func (w *warnings) appArmor(c *corev1.Container) {
+	if w.fld == nil || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
 		return
 	}
-	for c := range allContainers(w.spec) {
-		key := corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
-		if _, set := w.meta.Annotations[key]; set && (c.SecurityContext == nil || c.SecurityContext.AppArmorProfile == nil) {
-			w.add(w.annotation(key), `deprecated since v1.30; use the "appArmorProfile" field instead`)
-		}
+	key := corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
+	profile, set := w.meta.Annotations[key]
+	if !set {
+		return
 	}
+	if sc := w.spec.SecurityContext; sc != nil && sc.AppArmorProfile != nil && apiequality.Semantic.DeepEqual(sc.AppArmorProfile, appArmorField(profile)) {
+		return
+	}
+	w.add(w.annotation(key), `deprecated since v1.30; use the "appArmorProfile" field instead`)
 }
 
 func (w *warnings) oldVolumes() {
@@ -195,57 +208,9 @@ func (w *warnings) oldVolumes() {
 			}
 		}
 		if e := v.Ephemeral; e != nil && e.VolumeClaimTemplate != nil {
-			p := w.path("volumes").Index(i).Child("ephemeral", "volumeClaimTemplate", "spec", "resources", "requests")
-			q, asked := e.VolumeClaimTemplate.Spec.Resources.Requests[corev1.ResourceStorage]
-			if asked && q.MilliValue()%1000 != 0 {
-				w.add(p.Key(string(corev1.ResourceStorage)), fractionMsg, q.String())
-			}
-		}
-	}
-}
-
-// tokenPaths warns of files that hide a service account's token.
-func (w *warnings) tokenPaths() {
-	tokens := sets.New[string]()
-	for _, v := range w.spec.Volumes {
-		if v.Projected == nil {
-			continue
-		}
-		for _, s := range v.Projected.Sources {
-			if s.ServiceAccountToken != nil {
-				tokens.Insert(s.ServiceAccountToken.Path)
-			}
-		}
-	}
-	for i, v := range w.spec.Volumes {
-		if v.Projected == nil || len(tokens) == 0 {
-			continue
-		}
-		warn := func(p *field.Path, path string) {
-			if tokens.Has(path) {
-				w.add(p, "has duplicated path with ServiceAccountToken %q", path)
-			}
-		}
-		p := w.path("volumes").Index(i).Child("projected", "sources")
-		for _, s := range v.Projected.Sources {
-			if s.ConfigMap != nil {
-				for j, item := range s.ConfigMap.Items {
-					warn(p.Child("configMap").Index(j), item.Path)
-				}
-			}
-			if s.Secret != nil {
-				for j, item := range s.Secret.Items {
-					warn(p.Child("secrets").Index(j), item.Path)
-				}
-			}
-			if s.DownwardAPI != nil {
-				for j, item := range s.DownwardAPI.Items {
-					warn(p.Child("downwardAPI").Index(j), item.Path)
-				}
-			}
-			if s.ClusterTrustBundle != nil {
-				warn(p.Child("ClusterTrustBundle"), s.ClusterTrustBundle.Path)
-			}
+			p, r := w.path("volumes").Index(i).Child("ephemeral", "volumeClaimTemplate", "spec", "resources"), e.VolumeClaimTemplate.Spec.Resources
+			w.fractions(r.Requests, p.Child("requests"), corev1.ResourceStorage)
+			w.fractions(r.Limits, p.Child("limits"), corev1.ResourceStorage)
 		}
 	}
 }
@@ -275,9 +240,12 @@ func (w *warnings) duplicates() {
 
 const fractionMsg = "fractional byte value %q is invalid, must be an integer"
 
+// bytes are the resources of containers that are counted in bytes.
+var bytes = []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage}
+
 // fractions warns of parts of a byte.
-func (w *warnings) fractions(list corev1.ResourceList, p *field.Path) {
-	for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+func (w *warnings) fractions(list corev1.ResourceList, p *field.Path, names ...corev1.ResourceName) {
+	for _, name := range names {
 		if q, set := list[name]; set && q.MilliValue()%1000 != 0 {
 			w.add(p.Key(string(name)), fractionMsg, q.String())
 		}
@@ -289,8 +257,11 @@ func (w *warnings) containers() {
 		if c.SecurityContext == nil || c.SecurityContext.SeccompProfile == nil {
 			w.seccomp(corev1.SeccompContainerAnnotationKeyPrefix + c.Name)
 		}
-		w.fractions(c.Resources.Limits, p.Child("resources", "limits"))
-		w.fractions(c.Resources.Requests, p.Child("resources", "requests"))
+		w.appArmor(c)
+		for _, name := range bytes {
+			w.fractions(c.Resources.Limits, p.Child("resources", "limits"), name)
+			w.fractions(c.Resources.Requests, p.Child("resources", "requests"), name)
+		}
 		seen := sets.New[string]()
 		for i, v := range c.Env {
 			// A second value is right when it is made of the first.
@@ -328,5 +299,35 @@ func (w *warnings) ports() {
 			}
 			seen[key] = append(seen[key], placed{port, at})
 		}
+	}
+}
+
+// portNames warns of ports that nothing finds by their names.
+func (w *warnings) portNames() {
+	first := map[string]*field.Path{}
+	for c, p := range containers(w.spec, w.path()) {
+		for i, port := range c.Ports {
+			at := p.Child("ports").Index(i)
+			other, seen := first[port.Name]
+			switch {
+			case port.Name == "":
+			case seen:
+				w.add(at, "duplicate port name %q with %s, services and probes that select ports by name will use %s", port.Name, other, other)
+			default:
+				first[port.Name] = at
+			}
+		}
+	}
+}
+
+// addresses warns of addresses in forms that will be refused.
+func (w *warnings) addresses() {
+	if d := w.spec.DNSConfig; d != nil {
+		for i, ip := range d.Nameservers {
+			w.list = append(w.list, validation.GetWarningsForIP(w.path("dnsConfig", "nameservers").Index(i), ip)...)
+		}
+	}
+	for i, a := range w.spec.HostAliases {
+		w.list = append(w.list, validation.GetWarningsForIP(w.path("hostAliases").Index(i).Child("ip"), a.IP)...)
 	}
 }

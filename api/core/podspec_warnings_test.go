@@ -54,12 +54,22 @@ func TestPodWarnings(t *testing.T) {
 			"spec.volumes[8].rbd: deprecated in v1.28, non-functional in v1.31+"}},
 		{"a part of a byte of storage", `{spec: {volumes: [{name: v, ephemeral: {volumeClaimTemplate: {spec: {resources: {requests: {storage: 200m}}}}}}]}}`,
 			[]string{`spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources.requests[storage]: fractional byte value "200m" is invalid, must be an integer`}},
-		{"files beside a token", `{spec: {volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}, {configMap: {items: [{path: a}, {path: t}]}},
-			{secret: {items: [{path: t}]}}, {downwardAPI: {items: [{path: t}]}}, {clusterTrustBundle: {path: t}}]}}]}}`, []string{
-			`spec.volumes[0].projected.sources.configMap[1]: has duplicated path with ServiceAccountToken "t"`,
-			`spec.volumes[0].projected.sources.secrets[0]: has duplicated path with ServiceAccountToken "t"`,
-			`spec.volumes[0].projected.sources.downwardAPI[0]: has duplicated path with ServiceAccountToken "t"`,
-			`spec.volumes[0].projected.sources.ClusterTrustBundle: has duplicated path with ServiceAccountToken "t"`}},
+		{"files in one place", `{spec: {volumes: [{name: v, secret: {secretName: s, items: [{path: a}, {path: b/c}, {path: a}, {path: b/}]}}, {name: c, configMap: {name: m, items: [{path: a}, {path: ab}]}},
+			{name: d, downwardAPI: {items: [{path: a/b}, {path: a}]}}]}}`, []string{
+			`volume "v" (Secret "s"): overlapping paths: "a" with "a"`, `volume "v" (Secret "s"): overlapping paths: "b" with "b/c"`,
+			`volume "d" (DownwardAPI): overlapping paths: "a" with "a/b"`}},
+		{"files beside a token", `{spec: {volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}, {configMap: {name: m, items: [{path: a}, {path: t}]}},
+			{secret: {name: s, items: [{path: t/a}]}}, {clusterTrustBundle: {signerName: x, path: c}}, {podCertificate: {keyPath: c}}, {}]}}]}}`, []string{
+			`volume "v" (Projected) has no sources provided`,
+			`volume "v" (Projected): overlapping paths: "t" (ConfigMap "m") with "t" (ServiceAccountToken)`,
+			`volume "v" (Projected): overlapping paths: "t/a" (Secret "s") with "t" (ServiceAccountToken)`,
+			`volume "v" (Projected): overlapping paths: "t/a" (Secret "s") with "t" (ConfigMap "m")`,
+			`volume "v" (Projected): overlapping paths: "c" (PodCertificate key) with "c" (ClusterTrustBundle "x")`}},
+		{"a port's name twice", `{spec: {containers: [{name: a, image: i, ports: [{name: http, containerPort: 80}]}, {name: b, image: i, ports: [{name: http, containerPort: 81}]}]}}`, []string{
+			`spec.containers[1].ports[0]: duplicate port name "http" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]`}},
+		{"addresses of old", `{spec: {dnsConfig: {nameservers: [010.0.0.1]}, hostAliases: [{ip: "FD00::1"}]}}`, []string{
+			`spec.dnsConfig.nameservers[0]: non-standard IP address "010.0.0.1" will be considered invalid in a future Kubernetes release: use "10.0.0.1"`,
+			`spec.hostAliases[0].ip: IPv6 address "FD00::1" should be in RFC 5952 canonical format ("fd00::1")`}},
 		{"two of a kind", `{spec: {hostAliases: [{ip: 10.0.0.1}, {ip: 10.0.0.1}], imagePullSecrets: [{name: a}, {name: a}, {name: ""}]}}`, []string{
 			`spec.hostAliases[1].ip: duplicate ip "10.0.0.1"`, `spec.imagePullSecrets[1].name: duplicate name "a"`, `spec.imagePullSecrets[2].name: invalid empty name ""`}},
 		{"parts of a byte", `{spec: {overhead: {memory: 100m}, containers: [{name: c, image: i, resources: {limits: {memory: 1500m}, requests: {ephemeral-storage: 1m}}}]}}`, []string{

@@ -27,6 +27,7 @@ var ReplicationController = api.Of[corev1.ReplicationController]{
 
 	PrepareCreate:   func(rc *corev1.ReplicationController) { dropTemplateFields(rc.Spec.Template) },
 	PrepareUpdate:   func(rc, _ *corev1.ReplicationController) { dropTemplateFields(rc.Spec.Template) },
+	NameValidation:  validate.LongName,
 	Validate:        validateReplicationController,
 	Warnings:        warnReplicationController,
 	OrphanByDefault: true,

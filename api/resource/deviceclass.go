@@ -18,6 +18,7 @@ var DeviceClass = api.Of[resourcev1.DeviceClass]{
 	ClusterScoped: true,
 	Generation:    true,
 
+	NameValidation: validate.LongName,
 	ValidateCreate: func(c *resourcev1.DeviceClass) field.ErrorList { return checkClass(c, &resourcev1.DeviceClass{}) },
 	ValidateUpdate: checkClass,
 

@@ -3,6 +3,8 @@ package validate
 import (
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -10,6 +12,15 @@ import (
 // NameFunc is how apimachinery checks the names of objects; prefix is for
 // names that will be completed by the server.
 type NameFunc = func(name string, prefix bool) []string
+
+// LongName is a subdomain of RFC 1123 as newer kinds check it: the message of
+// one that is too long counts bytes.
+func LongName(name string, prefix bool) []string {
+	if prefix {
+		return apivalidation.NameIsDNSSubdomain(name, prefix)
+	}
+	return content.IsDNS1123Subdomain(name)
+}
 
 // Name reports a name that check does not accept.
 func (e *Errors) Name(p *field.Path, name string, check NameFunc) {

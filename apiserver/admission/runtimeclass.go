@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -29,7 +30,7 @@ func (r runtimeClass) Admit(ctx context.Context, a admission.Attributes, _ admis
 		return err
 	}
 	if class.Overhead != nil {
-		if pod.Spec.Overhead != nil && !apiequality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead) {
+		if len(pod.Spec.Overhead) > 0 && !apiequality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead) {
 			return admission.NewForbidden(a, fmt.Errorf("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"))
 		}
 		pod.Spec.Overhead = class.Overhead.PodFixed.DeepCopy()
@@ -53,15 +54,7 @@ func schedule(a admission.Attributes, pod *corev1.Pod, s *nodev1.Scheduling) err
 		selector[k] = v
 	}
 	pod.Spec.NodeSelector = selector
-	for _, t := range s.Tolerations {
-		known := false
-		for i := range pod.Spec.Tolerations {
-			known = known || apiequality.Semantic.DeepEqual(t, pod.Spec.Tolerations[i])
-		}
-		if !known {
-			pod.Spec.Tolerations = append(pod.Spec.Tolerations, t)
-		}
-	}
+	pod.Spec.Tolerations = without(slices.Concat(pod.Spec.Tolerations, s.Tolerations))
 	return nil
 }
 
@@ -81,7 +74,7 @@ func (r runtimeClass) Validate(ctx context.Context, a admission.Attributes, _ ad
 		}
 		return nil
 	}
-	if pod.Spec.Overhead != nil {
+	if len(pod.Spec.Overhead) > 0 {
 		return admission.NewForbidden(a, fmt.Errorf("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"))
 	}
 	return nil

@@ -93,13 +93,6 @@ const (
 	maxRequestBytes = 3 << 20
 	// quotaBytes is etcd's suggested largest size of a database.
 	quotaBytes = 8 << 30
-	// commitEvery and commitAfter are when etcd writes to its database what its
-	// log has already: in its default of 100 ms and 10,000 changes it looks ten
-	// times a second whether there is anything. A crash costs nothing but the
-	// time to read that much of the log again.
-	commitEvery = time.Second
-	commitAfter = 1000
-
 	// electionTicks is how many heartbeats may be missed. Half a second to a
 	// whole one until a dead leader's members choose another leaves time, of the
 	// 3 s that a failover may take, for those who lead by a Lease in the data.
@@ -232,7 +225,6 @@ func (c Config) member() (etcdconfig.ServerConfig, error) {
 		InitialPeerURLsMap: others, InitialClusterToken: clusterToken, NewCluster: len(initial) == 1,
 		TickMs: uint(tick.Milliseconds()), ElectionTicks: ticks, InitialElectionTickAdvance: true, PreVote: true,
 		MaxTxnOps: 128, MaxRequestBytes: maxRequestBytes, QuotaBackendBytes: quota,
-		BackendBatchInterval: commitEvery, BackendBatchLimit: commitAfter,
 		StrictReconfigCheck: true, AuthToken: "simple", BcryptCost: 4, TokenTTL: 300,
 		Logger: log, UnsafeNoFsync: c.NoSync, DowngradeCheckTime: 5 * time.Second,
 		WarningApplyDuration: 100 * time.Millisecond, WarningUnaryRequestDuration: 300 * time.Millisecond,

@@ -330,3 +330,54 @@ func TestWhoReadsTooEarlyReadsAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestAStreamArrives has a handler that goes on only when its client has read
+// what it has written.
+func TestAStreamArrives(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		parts []string
+		flush bool
+	}{
+		{"what is flushed", []string{"one"}, true},
+		{"what is flushed, in several parts", []string{"head", "body"}, true},
+		{"also when a part is empty", []string{"", "body"}, true},
+		{"much, without being flushed", []string{strings.Repeat("x", 8<<10)}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			read := make(chan struct{})
+			_, do := serving(t, func(w http.ResponseWriter, r *http.Request) {
+				for range 3 {
+					for _, part := range c.parts {
+						_, _ = io.WriteString(w, part)
+					}
+					if c.flush {
+						w.(http.Flusher).Flush()
+					}
+					select {
+					case <-read:
+					case <-r.Context().Done():
+					}
+				}
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			res, err := do(ctx, "GET", "/a?watch=1", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = res.Body.Close() }()
+			want := strings.Join(c.parts, "")
+			for range 3 {
+				got := make([]byte, len(want))
+				if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != want {
+					t.Fatalf("got %d bytes, %v; want %d", len(got), err, len(want))
+				}
+				read <- struct{}{}
+			}
+			if n, err := res.Body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+				t.Errorf("at the end: %d bytes, %v", n, err)
+			}
+		})
+	}
+}

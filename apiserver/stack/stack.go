@@ -7,14 +7,20 @@ package stack
 
 // Reserve has the calling goroutine's stack hold what a request needs, best
 // while it is shallow.
-//
-//go:noinline
-func Reserve() {
-	var frame [reserved]byte
-	touch(&frame)
-}
+func Reserve() { reserve(false) }
 
 const reserved = 36 << 10
+
+// reserve has a frame of that size, for which the runtime makes room when it is
+// called. To use the frame would cost clearing it.
+//
+//go:noinline
+func reserve(use bool) {
+	if use {
+		var frame [reserved]byte
+		touch(&frame)
+	}
+}
 
 //go:noinline
 func touch(frame *[reserved]byte) { frame[0] = 1 }

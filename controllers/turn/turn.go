@@ -1,6 +1,7 @@
-// Package turn runs the steps of one turn of a reconciler, in order, and ends it.
+// Package turn has what all reconcilers share: the queue that their turns come
+// from, the steps of a turn in order, and its end.
 //
-// Reads nothing, writes nothing. Start at [InOrder].
+// Reads nothing, writes nothing. Start at [NewController] and [InOrder].
 package turn
 
 import (

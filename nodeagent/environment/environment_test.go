@@ -235,27 +235,43 @@ func TestResource(t *testing.T) {
 		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1500m"), "hugepages-2Mi": resource.MustParse("4Mi")},
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m"), corev1.ResourceMemory: resource.MustParse("100Mi")},
 	}}
-	allocatable := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("8Gi")}
-	tests := []struct{ resource, divisor, want string }{
-		{"limits.cpu", "", "2"},
-		{"limits.cpu", "1m", "1500"},
-		{"requests.cpu", "", "1"},
-		{"requests.memory", "", "104857600"},
-		{"requests.memory", "1Mi", "100"},
-		{"limits.memory", "1Gi", "8"},
-		{"limits.hugepages-2Mi", "1Mi", "4"},
-		{"requests.ephemeral-storage", "", "0"},
+	without := &corev1.Container{}
+	alone := &corev1.Pod{}
+	limited := &corev1.Pod{Spec: corev1.PodSpec{Resources: &corev1.ResourceRequirements{
+		Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1250m"), "hugepages-2Mi": resource.MustParse("8Mi")},
+	}}}
+	allocatable := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), "hugepages-2Mi": resource.MustParse("16Mi")}
+	tests := []struct {
+		pod                     *corev1.Pod
+		container               *corev1.Container
+		resource, divisor, want string
+	}{
+		{limited, without, "limits.cpu", "", "2"},
+		{limited, without, "limits.cpu", "1m", "1250"},
+		{limited, without, "limits.memory", "1Gi", "8"},
+		{limited, c, "limits.cpu", "1m", "1500"},
+		{limited, without, "requests.cpu", "", "0"},
+		{limited, without, "limits.hugepages-2Mi", "1Mi", "0"},
+		{alone, without, "limits.cpu", "", "4"},
+		{alone, c, "limits.cpu", "", "2"},
+		{alone, c, "limits.cpu", "1m", "1500"},
+		{alone, c, "requests.cpu", "", "1"},
+		{alone, c, "requests.memory", "", "104857600"},
+		{alone, c, "requests.memory", "1Mi", "100"},
+		{alone, c, "limits.memory", "1Gi", "8"},
+		{alone, c, "limits.hugepages-2Mi", "1Mi", "4"},
+		{alone, c, "requests.ephemeral-storage", "", "0"},
 	}
 	for _, tt := range tests {
 		ref := &corev1.ResourceFieldSelector{Resource: tt.resource}
 		if tt.divisor != "" {
 			ref.Divisor = resource.MustParse(tt.divisor)
 		}
-		if got, err := environment.Resource(ref, c, allocatable); err != nil || got != tt.want {
+		if got, err := environment.Resource(ref, tt.pod, tt.container, allocatable); err != nil || got != tt.want {
 			t.Errorf("%s / %q: %q (%v), want %q", tt.resource, tt.divisor, got, err, tt.want)
 		}
 	}
-	if _, err := environment.Resource(&corev1.ResourceFieldSelector{Resource: "limits.gpu"}, c, nil); err == nil {
+	if _, err := environment.Resource(&corev1.ResourceFieldSelector{Resource: "limits.gpu"}, alone, c, nil); err == nil {
 		t.Error("limits.gpu has a value")
 	}
 }

@@ -81,18 +81,24 @@ func formatMap(m map[string]string) string {
 }
 
 // Resource gives the value of a resourceFieldRef for the container, with the
-// divisor applied (rounded up), and the node's allocatable where no limit is set.
-func Resource(ref *corev1.ResourceFieldSelector, c *corev1.Container, allocatable corev1.ResourceList) (string, error) {
+// divisor applied (rounded up). Where the container has no limit it is the pod's as a
+// whole, and where that has none the node's allocatable.
+func Resource(ref *corev1.ResourceFieldSelector, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList) (string, error) {
 	kind, name, _ := strings.Cut(ref.Resource, ".")
 	resourceName := corev1.ResourceName(name)
 	var quantity resource.Quantity
 	switch kind {
 	case "limits":
-		limit, ok := c.Resources.Limits[resourceName]
-		if !ok {
-			limit = allocatable[resourceName]
+		quantity = c.Resources.Limits[resourceName]
+		if strings.HasPrefix(name, corev1.ResourceHugePagesPrefix) {
+			break // of these nobody has more than was asked for
 		}
-		quantity = limit
+		if r := pod.Spec.Resources; r != nil && quantity.IsZero() {
+			quantity = r.Limits[resourceName]
+		}
+		if quantity.IsZero() {
+			quantity = allocatable[resourceName]
+		}
 	case "requests":
 		quantity = c.Resources.Requests[resourceName]
 	default:

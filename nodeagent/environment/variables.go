@@ -187,7 +187,7 @@ func (b *builder) valueFrom(ctx context.Context, from *corev1.EnvVarSource) (str
 				return "", false, fmt.Errorf("container %s not found", name)
 			}
 		}
-		value, err := Resource(from.ResourceFieldRef, c, b.in.Allocatable)
+		value, err := Resource(from.ResourceFieldRef, b.in.Pod, c, b.in.Allocatable)
 		return value, err == nil, err
 
 	case from.ConfigMapKeyRef != nil:

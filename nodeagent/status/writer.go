@@ -155,7 +155,9 @@ func (w *Writer) writeOnce(pod *corev1.Pod, want corev1.PodStatus, remove bool) 
 		if err != nil {
 			return nil, err
 		}
-		written, err = w.client.Pods(pod.Namespace).Patch(w.ctx, pod.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{}, "status")
+		// Nobody reads the warnings of unknown fields, which the server would look for.
+		options := metav1.PatchOptions{FieldValidation: metav1.FieldValidationIgnore}
+		written, err = w.client.Pods(pod.Namespace).Patch(w.ctx, pod.Name, types.StrategicMergePatchType, data, options, "status")
 		if err != nil {
 			return nil, err
 		}

@@ -219,7 +219,7 @@ func downwardFiles(in environment.Input, items []corev1.DownwardAPIVolumeFile, m
 				err = fmt.Errorf("container %s not found", item.ResourceFieldRef.ContainerName)
 				break
 			}
-			value, err = environment.Resource(item.ResourceFieldRef, c, in.Allocatable)
+			value, err = environment.Resource(item.ResourceFieldRef, in.Pod, c, in.Allocatable)
 		}
 		if err != nil {
 			failed = append(failed, err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 )
 
 func main() {
+	runtime.LockOSThread() // the servers end with the thread that starts them
 	var o upstream.Options
 	flag.StringVar(&o.Skiff, "skiff", "", "the program to compare (default bin/skiff)")
 	flag.StringVar(&o.RuntimeConfig, "runtime-config", "", "of both servers")
@@ -36,12 +38,14 @@ func main() {
 func run(ctx context.Context, o upstream.Options, only *regexp.Regexp) error {
 	begin := time.Now()
 	r := &runner{ctx: ctx, report: newReport(intended()), only: only, resources: map[string]resource{}}
+	var both [2]*upstream.Running
 	for i, start := range []func(context.Context, upstream.Options) (*upstream.Running, error){upstream.StartSkiff, upstream.Start} {
 		running, err := start(ctx, o)
 		if err != nil {
 			return err
 		}
 		defer running.Stop()
+		both[i] = running
 		if r.servers[i], err = newServer(running.REST); err != nil {
 			return err
 		}
@@ -55,7 +59,7 @@ func run(ctx context.Context, o upstream.Options, only *regexp.Regexp) error {
 	fmt.Printf("%d requests compared, %d differences, %d kinds of them meant, %s\n",
 		r.report.asked, len(r.report.found), len(r.report.meant)-len(r.report.stale()), time.Since(begin).Round(time.Second))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\nskiff: …%s\nkube-apiserver: …%s", err, both[0].Said(), both[1].Said())
 	}
 	if only.String() == "" {
 		for _, m := range r.report.stale() {

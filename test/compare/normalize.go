@@ -57,6 +57,11 @@ func (n normalizer) value(key string, v any) any {
 		if out["kind"] == "Table" {
 			n.table(out)
 		}
+		for _, rules := range []string{"resourceRules", "nonResourceRules"} {
+			if l, ok := out[rules].([]any); ok && out["incomplete"] != nil {
+				slices.SortFunc(l, func(a, b any) int { return strings.Compare(show(a), show(b)) }) // of a review: in any order
+			}
+		}
 		if out["kind"] == "Status" && out["reason"] == "Conflict" {
 			sortCauses(out["details"]) // those of an apply come in any order
 		}

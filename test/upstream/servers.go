@@ -60,6 +60,13 @@ func (r *Running) exec(program string, args ...string) error {
 	return nil
 }
 
+// Said is the end of what the processes have written.
+func (r *Running) Said() string {
+	const most = 2000
+	all := r.out.Bytes()
+	return string(all[max(0, len(all)-most):])
+}
+
 // Stop ends the processes and removes their data.
 func (r *Running) Stop() {
 	for i := len(r.procs) - 1; i >= 0; i-- {
