@@ -151,6 +151,33 @@ func TestHostileSchemas(t *testing.T) {
 	alive(t, r)
 }
 
+// TestDeepCustomResources has objects that can be read when they come, and could
+// not be any more with their managed fields, or in a list.
+func TestDeepCustomResources(t *testing.T) {
+	t.Parallel()
+	r := inMemory(t, clustertest.APIServer(t))
+	if a := r.do("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition("deep", `{"x-kubernetes-preserve-unknown-fields":true}`)); a.code != http.StatusCreated {
+		t.Fatalf("%d %.300s", a.code, a.body)
+	}
+	const path = "/apis/bad.example.com/v1/namespaces/default/deep"
+	object := func(name string, levels int) string {
+		return fmt.Sprintf(`{"apiVersion":"bad.example.com/v1","kind":"deep","metadata":{"name":%q},"spec":%s}`, name, nested(`{"a":`, "1", "}", levels-1))
+	}
+	eventually(t, func() error {
+		if a := r.do("POST", path, object("shallow", 500)); a.code != http.StatusCreated {
+			return fmt.Errorf("%d %.200s", a.code, a.body)
+		}
+		return nil
+	})
+	refused(t, "9,998 levels", r.do("POST", path, object("deep", 9998)), 413, "fields are nested", "at most 9900 can be stored")
+	patch := `{"spec":` + nested(`{"a":`, "1", "}", 9950) + `}`
+	refused(t, "9,950 levels by a patch", r.do("PATCH", path+"/shallow", patch, "Content-Type", "application/merge-patch+json"), 413, "at most 9900 can be stored")
+	if a := r.get(path); a.code != http.StatusOK || !strings.Contains(string(a.body), `"name":"shallow"`) || strings.Contains(string(a.body), `"name":"deep"`) {
+		t.Errorf("all: %d %.200s", a.code, a.body)
+	}
+	alive(t, r)
+}
+
 // labels are so many labels, without braces.
 func labels(n int) string {
 	all := make([]string, n)

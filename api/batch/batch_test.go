@@ -53,6 +53,13 @@ func TestJobDefaults(t *testing.T) {
 			t.Errorf("label %s: %q", key, j.Spec.Template.Labels[key])
 		}
 	}
+	labelled := job(func(j *batchv1.Job) { j.Spec.Template.Labels = map[string]string{"app": "sum"} })
+	if labelled.Labels["app"] != "sum" || labelled.Labels["job-name"] != "sum" || labelled.Labels["controller-uid"] != "u1" {
+		t.Errorf("labels of a job that has its template's: %v", labelled.Labels)
+	}
+	if own := job(func(j *batchv1.Job) { j.Labels = map[string]string{"a": "b"} }); len(own.Labels) != 1 {
+		t.Errorf("labels of a job that has its own: %v", own.Labels)
+	}
 	queue := job(func(j *batchv1.Job) { j.Spec.Parallelism = ptr.To[int32](4) })
 	if queue.Spec.Completions != nil {
 		t.Error("a work queue has no completions")

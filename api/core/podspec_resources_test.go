@@ -53,7 +53,7 @@ func TestResourcesOfAPod(t *testing.T) {
 		{"a container's limit fits into a pod's", `{resources: {limits: {cpu: 1}}, containers: [{name: a, image: i, resources: {requests: {cpu: 1}, limits: {cpu: 2}}}]}`,
 			[]string{r + `.containers[0][cpu].limits: Invalid value: "2": must be less than or equal to pod limits of 1`}},
 		{"huge pages fit into a pod", `{resources: {limits: {memory: 1Gi, hugepages-2Mi: 2Mi}}, containers: [{name: a, image: i, resources: {limits: {memory: 1Mi, hugepages-2Mi: 2Mi}}}, {name: b, image: i, resources: {limits: {memory: 1Mi, hugepages-2Mi: 2Mi}}}]}`,
-			[]string{r + `.requests[hugepages-2Mi]: Invalid value: "2Mi": must be greater than or equal to aggregate container requests of 4Mi`, r + `.limits[hugepages-2Mi]: Invalid value: "2Mi": must be greater than or equal to aggregate container limits of 4Mi`}},
+			[]string{r + `.limits[hugepages-2Mi]: Invalid value: "2Mi": must be greater than or equal to aggregate container limits of 4Mi`}},
 		{"Windows has none", `{os: {name: windows}, resources: {limits: {cpu: 1}}}`, []string{r + ": Forbidden: may not be set for a windows pod"}},
 	}, asSpec)
 }

@@ -105,7 +105,6 @@ func TestNamesAndScalars(t *testing.T) {
 			`spec.priorityClassName: Invalid value: "C": ` + subMsg, `spec.runtimeClassName: Invalid value: "D": ` + subMsg,
 		}},
 		{"a deadline is positive", `{activeDeadlineSeconds: 0}`, []string{"spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"}},
-		{"grace is not negative", `{terminationGracePeriodSeconds: -1}`, []string{"spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0"}},
 		{"a restart policy is known", `{restartPolicy: Once}`, []string{`spec.restartPolicy: Unsupported value: "Once": supported values: "Always", "OnFailure", "Never"`}},
 		{"a resize restarts no pod that never does", `{restartPolicy: Never, containers: [{name: c, image: i, resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]}]}`,
 			[]string{"spec.containers[0].resizePolicy: Invalid value: \"RestartContainer\": must be 'NotRequired' when pod `restartPolicy` is 'Never'"}},

@@ -49,7 +49,7 @@ func TestPodSecurityContext(t *testing.T) {
 		{"other AppArmor profiles have no name", `{securityContext: {appArmorProfile: {type: Unconfined, localhostProfile: x}}}`,
 			[]string{s + `.appArmorProfile.localhostProfile: Invalid value: "x": can only be set when AppArmor type is Localhost`}},
 		{"one process namespace is shared", `{hostPID: true, shareProcessNamespace: true}`,
-			[]string{s + ".shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled"}},
+			[]string{"spec.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled"}},
 		{"a user namespace goes with no namespace of the host", `{hostUsers: false, hostPID: true, hostIPC: true, hostNetwork: true}`,
 			[]string{"spec.hostNetwork: Forbidden: when `hostUsers` is false", "spec.HostPID: Forbidden: when `hostUsers` is false", "spec.HostIPC: Forbidden: when `hostUsers` is false"}},
 		{"a user namespace goes with no devices", `{hostUsers: false, volumes: [{name: d, persistentVolumeClaim: {claimName: d}}], containers: [{name: c, image: i, volumeDevices: [{name: d, devicePath: /d}]}]}`,

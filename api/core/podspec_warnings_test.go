@@ -68,7 +68,7 @@ func TestPodWarnings(t *testing.T) {
 		{"a port's name twice", `{spec: {containers: [{name: a, image: i, ports: [{name: http, containerPort: 80}]}, {name: b, image: i, ports: [{name: http, containerPort: 81}]}]}}`, []string{
 			`spec.containers[1].ports[0]: duplicate port name "http" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]`}},
 		{"addresses of old", `{spec: {dnsConfig: {nameservers: [010.0.0.1]}, hostAliases: [{ip: "FD00::1"}]}}`, []string{
-			`spec.dnsConfig.nameservers[0]: non-standard IP address "010.0.0.1" will be considered invalid in a future Kubernetes release: use "10.0.0.1"`,
+			`spec.dnsConfig.nameservers[0]: non-standard IP address "010.0.0.1" is invalid: use "10.0.0.1"`,
 			`spec.hostAliases[0].ip: IPv6 address "FD00::1" should be in RFC 5952 canonical format ("fd00::1")`}},
 		{"two of a kind", `{spec: {hostAliases: [{ip: 10.0.0.1}, {ip: 10.0.0.1}], imagePullSecrets: [{name: a}, {name: a}, {name: ""}]}}`, []string{
 			`spec.hostAliases[1].ip: duplicate ip "10.0.0.1"`, `spec.imagePullSecrets[1].name: duplicate name "a"`, `spec.imagePullSecrets[2].name: invalid empty name ""`}},
@@ -91,8 +91,6 @@ func TestPodWarnings(t *testing.T) {
 		{"a port of two addresses", one(`ports: [{containerPort: 80, hostPort: 80, hostIP: 10.0.0.1}, {containerPort: 80, hostPort: 80, hostIP: 10.0.0.2}]`), nil},
 		{"an address without a port", one(`ports: [{containerPort: 80, hostIP: 10.0.0.1}]`),
 			[]string{"spec.containers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:80 Protocol:TCP HostIP:10.0.0.1}"}},
-		{"a negative grace", `{spec: {terminationGracePeriodSeconds: -1}}`,
-			[]string{"spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"}},
 		{"a name that is no host's", `{metadata: {name: a.b}}`,
 			[]string{"metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"}},
 	} {
@@ -111,6 +109,10 @@ func TestPodTemplateWarnings(t *testing.T) {
 		{"a profile's annotation", `{metadata: {annotations: {` + appArmor + `: unconfined}}}`,
 			[]string{"template.metadata.annotations[" + appArmor + `]: deprecated since v1.30; use the "appArmorProfile" field instead`}},
 		{"a profile's annotation beside the field", `{metadata: {annotations: {` + appArmor + `: unconfined}}, spec: {securityContext: {appArmorProfile: {type: Unconfined}}}}`, nil},
+		{"a negative grace", `{spec: {terminationGracePeriodSeconds: -1}}`,
+			[]string{"template.spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"}},
+		{"a node that cannot be", `{spec: {affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: a, operator: In, values: ["b!"]}]}}]}}}}`,
+			[]string{"template.spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].values[0]: b! is invalid, a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"}},
 		{"a selector of an old label", `{spec: {nodeSelector: {beta.kubernetes.io/os: linux}}}`,
 			[]string{`template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead`}},
 	} {

@@ -61,14 +61,14 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 	g.MergedResourceConfig = apiserver.DefaultAPIResourceConfigSource()
 	g.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions,
 		apiopenapi.NewDefinitionNamer(apiserver.Scheme, clientgoscheme.Scheme))
-	codec := apiserver.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion)
+	codec := shallow{apiserver.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion)}
 	definitions := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
 		return codec, apiextensionsv1.SchemeGroupVersion
 	})
 	definitions.Share = share
 	g.RESTOptionsGetter = definitions
 	resources := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
-		return unstructured.UnstructuredJSONScheme, nil
+		return shallow{unstructured.UnstructuredJSONScheme}, nil
 	})
 	resources.Wait = true
 	wrap := webhook.NewDefaultAuthenticationInfoResolverWrapper(&http.Transport{DialContext: dial}, nil, config.LoopbackClientConfig, noop.NewTracerProvider())

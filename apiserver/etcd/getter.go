@@ -113,5 +113,5 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 		_ = cached.Wait(ctx) // it is filled later
 	}
 	front := cacher.NewCacheDelegator(cached, back)
-	return resuming{front}, sync.OnceFunc(func() { front.Stop(); events.end(); cached.Stop(); raw.Close() }), nil
+	return resuming{plain{front}}, sync.OnceFunc(func() { front.Stop(); events.end(); cached.Stop(); raw.Close() }), nil
 }

@@ -101,6 +101,9 @@ type SandboxSpec struct {
 	Hostname  string
 	// HostNetwork, HostIPC and HostPID leave the node's namespaces in place.
 	HostNetwork, HostIPC, HostPID bool
+	// UserNamespace gives the pod users of its own, hostUsers: false. A runtime that
+	// has none to give refuses the sandbox.
+	UserNamespace bool
 	// ShareProcessNamespace gives all containers one PID namespace.
 	ShareProcessNamespace bool
 	Sysctls               map[string]string

@@ -36,6 +36,7 @@ func (s *Steps) sandboxSpec(pod *corev1.Pod) (runtime.SandboxSpec, error) {
 	spec := runtime.SandboxSpec{
 		ID: sandboxID(pod), Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Hostname: name,
 		HostNetwork: pod.Spec.HostNetwork, HostIPC: pod.Spec.HostIPC, HostPID: pod.Spec.HostPID,
+		UserNamespace:         pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers,
 		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		Sysctls:               map[string]string{},
 		QOS:                   resources.QOS(pod),

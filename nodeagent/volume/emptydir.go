@@ -36,9 +36,15 @@ func (v *Volumes) prepareEmptyDir(pod *corev1.Pod, volume *corev1.Volume) error 
 		if err != nil {
 			return err
 		}
-		// The root of a new file system has a mode of its own.
-		if err := os.Chmod(dir, 0o777); err != nil {
-			return fmt.Errorf("set the mode of %s: %w", dir, err)
+		// The root of a new file system has a mode of its own; a sticky bit stays.
+		info, err := os.Stat(dir)
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", dir, err)
+		}
+		if info.Mode().Perm() != 0o777 {
+			if err := os.Chmod(dir, 0o777); err != nil {
+				return fmt.Errorf("set the mode of %s: %w", dir, err)
+			}
 		}
 	}
 	group := fsGroup(pod)

@@ -159,7 +159,12 @@ func makeBeneath(root, name string) error {
 	if !info.IsDir() {
 		return &fs.PathError{Op: "mkdir", Path: filepath.Join(root, name), Err: syscall.ENOTDIR}
 	}
-	mode := info.Mode().Perm()
+	mode := uint32(info.Mode().Perm())
+	for of, bit := range map[fs.FileMode]uint32{fs.ModeSetuid: unix.S_ISUID, fs.ModeSetgid: unix.S_ISGID, fs.ModeSticky: unix.S_ISVTX} {
+		if info.Mode()&of != 0 {
+			mode |= bit
+		}
+	}
 	made := ""
 	for part := range strings.SplitSeq(filepath.ToSlash(name), "/") {
 		at, err := openat2(dir, orDot(made), unix.O_RDONLY|unix.O_DIRECTORY)
@@ -176,8 +181,8 @@ func makeBeneath(root, name string) error {
 	return nil
 }
 
-func makeAt(parent *os.File, name string, mode fs.FileMode) error {
-	err := unix.Mkdirat(int(parent.Fd()), name, uint32(mode))
+func makeAt(parent *os.File, name string, mode uint32) error {
+	err := unix.Mkdirat(int(parent.Fd()), name, mode)
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
@@ -189,7 +194,7 @@ func makeAt(parent *os.File, name string, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(unix.Fchmod(fd, uint32(mode)), unix.Close(fd))
+	return errors.Join(unix.Fchmod(fd, mode), unix.Close(fd))
 }
 
 func openat2(dir *os.File, name string, flags uint64) (int, error) {

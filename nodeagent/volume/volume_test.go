@@ -360,8 +360,23 @@ func TestEmptyDirsAreFoundAgainAfterARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if gid := info.Sys().(*syscall.Stat_t).Gid; info.Mode() != os.ModeDir|os.ModeSetgid|0o777 || gid != 2000 {
+	if gid := info.Sys().(*syscall.Stat_t).Gid; info.Mode() != os.ModeDir|os.ModeSetgid|os.ModeSticky|0o777 || gid != 2000 {
 		t.Errorf("mode %v of group %d", info.Mode(), gid)
+	}
+	// What is made for a subPath is as the volume is.
+	for name, want := range map[string]os.FileMode{"disk": os.ModeDir | os.ModeSetgid | 0o777, "mem": os.ModeDir | os.ModeSetgid | os.ModeSticky | 0o777} {
+		part := &corev1.Container{Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: name, MountPath: "/m", SubPath: "a/b"}}}
+		mounts, err := first.Mounts(t.Context(), pod, part, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(mounts[0].Source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gid := info.Sys().(*syscall.Stat_t).Gid; info.Mode() != want || gid != 2000 {
+			t.Errorf("subPath of %s: mode %v of group %d, want %v", name, info.Mode(), gid, want)
+		}
 	}
 
 	dataDir := filepath.Dir(filepath.Dir(first.PodDir(pod.UID)))

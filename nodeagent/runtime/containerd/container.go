@@ -248,7 +248,9 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	if c.State == runtime.Created {
 		c.State = runtime.Running
 	}
-	c.StartedAt = time.Now().UTC()
+	if c.StartedAt.IsZero() {
+		c.StartedAt = time.Now().UTC()
+	}
 	r.mu.Unlock()
 	err = r.saveState(c)
 	r.notify(id)

@@ -109,3 +109,32 @@ func TestConformance(t *testing.T) {
 		return rt
 	})
 }
+
+func TestAPodIsNotRunWithTheNodesUsersInsteadOfItsOwn(t *testing.T) {
+	rt, _ := newNode(t).open(t)
+	_, err := rt.EnsureSandbox(t.Context(), runtime.SandboxSpec{ID: "u-1", Namespace: "ns", Name: "own-users", UID: "u-1", UserNamespace: true})
+	if err == nil || err.Error() != "can't set `spec.hostUsers: false`, runtime does not support user namespaces" {
+		t.Errorf("got %v", err)
+	}
+	if sandbox, _, err := rt.Pod(t.Context(), "u-1"); err != nil || sandbox != nil {
+		t.Errorf("there is a sandbox: %+v (%v)", sandbox, err)
+	}
+}
+
+func TestWhatRanHasStarted(t *testing.T) {
+	at := time.Now().UTC()
+	for name, test := range map[string]struct {
+		message string
+		started time.Time
+	}{
+		"a process that ends at once has started":         {"", at},
+		"a process that could not be started has not run": {"no such file", time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := containerd.EndBeforeStart(t.Context(), t.TempDir(), test.message, at)
+			if err != nil || c.State != runtime.Exited || !c.StartedAt.Equal(test.started) || !c.FinishedAt.Equal(at) {
+				t.Errorf("got %+v (%v)", c, err)
+			}
+		})
+	}
+}

@@ -104,6 +104,9 @@ func (r *Runtime) recordExit(ctx context.Context, c *container, e exit) {
 		e.signal = e.code - 128
 	}
 	c.Signal = e.signal
+	if c.StartedAt.IsZero() && e.message == "" {
+		c.StartedAt = c.FinishedAt // it ended before Start could say that it runs
+	}
 	c.OOMKilled = c.OOMKilled || oom
 	r.mu.Unlock()
 	if err := r.saveState(c); err != nil {

@@ -49,6 +49,10 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, spec runtime.SandboxSpec) (
 	if ok {
 		return *old, nil
 	}
+	if spec.UserNamespace {
+		// With the node's users a pod would have less protection than it asked for.
+		return runtime.Sandbox{}, errors.New("can't set `spec.hostUsers: false`, runtime does not support user namespaces")
+	}
 	rec := sandboxRecord{SandboxSpec: spec, CreatedAt: time.Now().UTC(), CgroupParent: r.cgroup.podPath(spec.QOS, spec.UID)}
 	dir := r.sandboxDir(spec.ID)
 	if err := os.MkdirAll(filepath.Join(dir, "shm"), 0o755); err != nil {
