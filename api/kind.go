@@ -105,6 +105,9 @@ type Of[T any] struct {
 	Columns []Column[T]
 	// Order is that of the rows of a list's table; nil: the list's own.
 	Order func(a, b *T) int
+	// RowConditions say what is special about an object in a table; nil: nothing
+	// ever is.
+	RowConditions func(*T) []metav1.TableRowCondition
 
 	// NoUnconditionalUpdate refuses an update without
 	// metadata.resourceVersion; few kinds do.
@@ -203,8 +206,10 @@ type Kind struct {
 	// Cells are an object's row in the table of a list that all are in; of
 	// one that is printed alone when there are none.
 	Cells func(obj runtime.Object, all ...runtime.Object) []any
-	// Order is nil where rows are in the list's order.
-	Order func(a, b runtime.Object) int
+	// Order is nil where rows are in the list's order, RowConditions where rows
+	// have none.
+	Order         func(a, b runtime.Object) int
+	RowConditions func(runtime.Object) []metav1.TableRowCondition
 
 	Status *KindStatus
 	Scale  *KindScale
@@ -327,6 +332,9 @@ func (o Of[T]) eraseColumns(k *Kind) {
 			cells[i] = c.Value(of[T](obj))
 		}
 		return cells
+	}
+	if o.RowConditions != nil {
+		k.RowConditions = func(obj runtime.Object) []metav1.TableRowCondition { return o.RowConditions(of[T](obj)) }
 	}
 	if o.Order != nil {
 		k.Order = func(a, b runtime.Object) int { return o.Order(of[T](a), of[T](b)) }

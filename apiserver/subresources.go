@@ -47,7 +47,7 @@ func (s *Server) addSubresources() error {
 		return err
 	}
 	deps := pods.Deps{
-		Pods: s.storeOf("", "pods"), Budgets: s.storeOf(policyv1.GroupName, "poddisruptionbudgets"), Node: objects{s}.Node, Agents: agents, Dial: s.config.DialNode,
+		Pods: s.storeOf("", "pods"), Budgets: s.storeOf(policyv1.GroupName, "poddisruptionbudgets"), Node: objects{s}.Node, Agents: agents, Dial: s.config.DialNode, Authorizer: s.authorizer,
 	}
 	for path, storage := range pods.New(deps) {
 		core("pods")[path] = storage

@@ -72,6 +72,9 @@ type Config struct {
 	NodeIP string
 	Labels map[string]string
 	Taints []corev1.Taint
+	// AllowedUnsafeSysctls are what pods may set beside the safe sysctls: names, or
+	// with * at the end what they begin with.
+	AllowedUnsafeSysctls []string
 	// MaxPods is 110 by default.
 	MaxPods int
 	// Capacity replaces what the machine has, by resource.

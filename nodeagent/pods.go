@@ -64,6 +64,9 @@ func (a *Agent) admit(pod *corev1.Pod) *podworker.Ending {
 			return &podworker.Ending{Reason: eviction.ReasonEvicted, Message: message, Rejected: true}
 		}
 	}
+	if message := forbiddenSysctl(pod, a.cfg.AllowedUnsafeSysctls); message != "" {
+		return &podworker.Ending{Reason: "SysctlForbidden", Message: message, Rejected: true}
+	}
 	pod, _ = a.allocations.Apply(pod)
 	return planAdmission(pod, a.activePods(), a.node.Get(), a.allocatable)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
@@ -40,14 +39,12 @@ func (s *Scheduler) unbound(ctx context.Context, item *queue.Item, err error) {
 	p := item.Pod
 	s.cache.Forget(p.UID)
 	s.queue.Event(plugins.Event{Kind: plugins.PodRemoved, Pod: p})
-	if ctx.Err() != nil || apierrors.IsNotFound(err) && s.sources.pod(p.Pod) == nil {
-		return
-	}
 	latest := s.sources.pod(p.Pod)
 	if latest == nil || latest.Spec.NodeName != "" {
 		return
 	}
-	klog.FromContext(ctx).Error(err, "Pod could not be bound", "pod", klog.KObj(p.Pod))
+	// Whoever loses the lead meanwhile may have it again, and nobody tells of the
+	// pod a second time.
 	item.Pod = s.parse(latest)
 	s.queue.RequeueError(item)
 	// The watch may have removed or placed the pod between the look above and
@@ -56,5 +53,9 @@ func (s *Scheduler) unbound(ctx context.Context, item *queue.Item, err error) {
 		s.queue.Delete(p.UID)
 		return
 	}
+	if ctx.Err() != nil {
+		return
+	}
+	klog.FromContext(ctx).Error(err, "Pod could not be bound", "pod", klog.KObj(p.Pod))
 	s.report(ctx, p, corev1.PodReasonSchedulerError, err.Error(), nil)
 }

@@ -2,8 +2,11 @@ package scheduler_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -320,6 +323,46 @@ func TestAnotherSchedulerTakesOverFromADeadLeader(t *testing.T) {
 	stop()
 	e.create(newPod("two", "1"))
 	e.onNode("two")
+}
+
+// TestAPodIsBoundByTheNextTerm has a scheduler lose the lead while it binds, and
+// lead again.
+func TestAPodIsBoundByTheNextTerm(t *testing.T) {
+	e := newEnv(t)
+	e.create(newNode("n1", "4"))
+	config := e.RESTConfig()
+	broken := &outage{RoundTripper: config.Transport}
+	config.Transport = broken
+	s, err := scheduler.New(scheduler.Config{REST: config, LeaderElect: true, Identity: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roomtest.Run(t, s)
+	e.create(newPod("one", "1"))
+	e.onNode("one")
+	if !broken.was.Load() {
+		t.Error("the pod was bound in the first term")
+	}
+}
+
+// outage lets nobody renew a lease from the first attempt to bind a pod on,
+// until that attempt is given up with the lead.
+type outage struct {
+	http.RoundTripper
+	was, is atomic.Bool
+}
+
+func (o *outage) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/binding") && o.was.CompareAndSwap(false, true) {
+		o.is.Store(true)
+		defer o.is.Store(false)
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	if o.is.Load() && strings.Contains(r.URL.Path, "/leases/") {
+		return nil, errors.New("outage")
+	}
+	return o.RoundTripper.RoundTrip(r)
 }
 
 func TestManyPodsAreScheduled(t *testing.T) {

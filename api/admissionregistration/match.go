@@ -144,7 +144,7 @@ func checkVariables(e *validate.Errors, variables []admissionregistrationv1.Vari
 		if strings.TrimSpace(v.Name) == "" {
 			e.Required(p.Child("name"), "name is not specified")
 		} else if !identifier.MatchString(v.Name) || reservedWords.Has(v.Name) {
-			e.Invalid(p.Child("name"), v.Name, "name is not a valid CEL identifier")
+			e.Invalid(p.Child("name"), v.Name, "must be a valid CEL identifier")
 		}
 		if strings.TrimSpace(v.Expression) == "" {
 			e.Required(p.Child("expression"), "expression is not specified")

@@ -93,9 +93,9 @@ func checkValidation(e *validate.Errors, v *admissionregistrationv1.Validation, 
 	}
 	message := strings.TrimSpace(v.Message)
 	if v.Message != "" && message == "" {
-		e.Invalid(fld.Child("message"), v.Message, "message must be non-empty if specified")
+		e.Invalid(fld.Child("message"), v.Message, "must be non-empty if specified")
 	} else if strings.ContainsAny(message, "\n\r") {
-		e.Invalid(fld.Child("message"), v.Message, "message must not contain line breaks")
+		e.Invalid(fld.Child("message"), v.Message, "must not contain line breaks")
 	}
 	if v.Reason != nil {
 		validate.Enum(e, fld.Child("reason"), *v.Reason,

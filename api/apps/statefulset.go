@@ -123,10 +123,10 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 	if spec.Ordinals != nil {
 		e.Nonnegative(fld.Child("ordinals.start"), int64(spec.Ordinals.Start))
 	}
-	for i := range spec.VolumeClaimTemplates {
-		claim, p := &spec.VolumeClaimTemplates[i], fld.Child("volumeClaimTemplates").Index(i)
-		e.DNSLabel(p.Child("metadata", "name"), claim.Name)
-		e.Add(core.ValidatePersistentVolumeClaimSpec(&claim.Spec, p.Child("spec")))
+	if s.ResourceVersion == "" { // later they stay as they are
+		for i := range spec.VolumeClaimTemplates {
+			e.Add(core.ValidatePersistentVolumeClaimSpec(&spec.VolumeClaimTemplates[i].Spec, fld.Child("volumeClaimTemplates").Index(i).Child("spec")))
+		}
 	}
 	selector := checkSelector(&e, spec.Selector, fld.Child("selector"), "empty selector is invalid for statefulset", "")
 	if selector != nil {

@@ -104,13 +104,16 @@ func checkSource(e *validate.Errors, s *source, fld *field.Path) {
 	if s.metric != nil {
 		checkSegment(e, s.metric.Name, "must specify a metric name", fld.Child("metric", "name"))
 	}
+	switch {
+	case s.resource != nil && *s.resource == "":
+		e.Required(fld.Child("name"), "must specify a resource name")
+	case s.container != nil:
+		e.ContainerResourceName(fld.Child("name"), *s.resource)
+	}
 	if s.container != nil && *s.container == "" {
 		e.Required(fld.Child("container"), "must specify a container")
 	} else if s.container != nil {
 		e.DNSLabel(fld.Child("container"), *s.container)
-	}
-	if s.resource != nil && *s.resource == "" {
-		e.Required(fld.Child("name"), "must specify a resource name")
 	}
 	checkTarget(e, s.target, aims[s.field], fld.Child("target"))
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -134,6 +135,6 @@ func checkRules(e *validate.Errors, r *autoscalingv2.HPAScalingRules, fld *field
 		atMost(e, at.Child("periodSeconds"), p.PeriodSeconds, 1, maxPeriodSeconds, validate.NotPositive)
 	}
 	if r.Tolerance != nil && r.Tolerance.Sign() < 0 {
-		e.Invalid(fld.Child("tolerance"), r.Tolerance, negative)
+		e.Invalid(fld.Child("tolerance"), r.Tolerance, apivalidation.IsNegativeErrorMsg)
 	}
 }

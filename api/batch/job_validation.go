@@ -263,5 +263,5 @@ func isIdle(j *batchv1.Job) bool {
 	if !ptr.Deref(j.Spec.Suspend, false) {
 		return false
 	}
-	return j.Status.StartTime == nil || hasCondition(j, batchv1.JobSuspended) && j.Status.Active == 0
+	return (j.Status.StartTime == nil || hasCondition(j, batchv1.JobSuspended)) && j.Status.Active == 0
 }

@@ -35,6 +35,7 @@ var Pod = api.Of[corev1.Pod]{
 			pod.Spec.Resources = old.Spec.Resources.DeepCopy()
 		}
 		DropDisabledPodFields(&pod.Spec)
+		dropInitAnnotations(pod)
 	},
 
 	Validate:       validatePod,
@@ -50,8 +51,9 @@ var Pod = api.Of[corev1.Pod]{
 	},
 	DeleteGrace: podDeleteGrace,
 
-	Fields:  podFieldSet,
-	Indexed: []string{"spec.nodeName"},
+	Fields:        podFieldSet,
+	Indexed:       []string{"spec.nodeName"},
+	RowConditions: podRowConditions,
 	Columns: []api.Column[corev1.Pod]{
 		print.Name[corev1.Pod](),
 		{
@@ -103,6 +105,9 @@ func defaultPod(pod *corev1.Pod) {
 			}
 		}
 	}
+}
+
+func dropInitAnnotations(pod *corev1.Pod) {
 	for _, key := range initAnnotations {
 		delete(pod.Annotations, key)
 	}
@@ -178,6 +183,7 @@ func defaultPodResources(pod *corev1.Pod) {
 // preparePod makes what a new pod is beside what its creator asked for.
 func preparePod(pod *corev1.Pod) {
 	DropDisabledPodFields(&pod.Spec)
+	dropInitAnnotations(pod)
 	if len(pod.Spec.SchedulingGates) > 0 {
 		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse,

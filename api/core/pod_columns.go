@@ -172,3 +172,12 @@ func readinessGates(pod *corev1.Pod) string {
 	}
 	return fmt.Sprintf("%d/%d", n, len(pod.Spec.ReadinessGates))
 }
+
+// podRowConditions tell of pods that have ended.
+func podRowConditions(pod *corev1.Pod) []metav1.TableRowCondition {
+	message := map[corev1.PodPhase]string{corev1.PodSucceeded: "The pod has completed successfully.", corev1.PodFailed: "The pod failed."}[pod.Status.Phase]
+	if message == "" {
+		return nil
+	}
+	return []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(pod.Status.Phase), Message: message}}
+}

@@ -30,8 +30,9 @@ func validateClaimSpec(spec *corev1.PersistentVolumeClaimSpec, fld *field.Path) 
 	if q, set := spec.Resources.Requests[corev1.ResourceStorage]; !set {
 		e.Required(at, "")
 	} else {
-		e.ResourceValue(at, corev1.ResourceStorage, q)
-		if q.Sign() <= 0 {
+		if q.Sign() > 0 {
+			e.ResourceValue(at, corev1.ResourceStorage, q)
+		} else {
 			e.Invalid(at, q.String(), validate.NotPositive)
 		}
 	}

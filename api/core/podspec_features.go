@@ -33,6 +33,9 @@ func dropContainerFields(c *corev1.Container) {
 	}
 	if l := c.Lifecycle; l != nil {
 		l.StopSignal = nil
+		if *l == (corev1.Lifecycle{}) {
+			c.Lifecycle = nil
+		}
 		for _, h := range []*corev1.LifecycleHandler{l.PostStart, l.PreStop} {
 			if h != nil && h.HTTPGet != nil {
 				h.HTTPGet.Protocol = nil

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"crypto/tls"
 	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ var Secret = api.Of[corev1.Secret]{
 	Default:        defaultSecret,
 	Validate:       validateSecret,
 	ValidateUpdate: validateSecretUpdate,
+	Warnings:       warnSecret,
 
 	Fields: func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
 	Columns: []api.Column[corev1.Secret]{
@@ -40,6 +42,17 @@ var Secret = api.Of[corev1.Secret]{
 }
 
 // defaultSecret also moves stringData, which is for writing only, into data.
+// warnSecret tells of a key that is not its certificate's.
+func warnSecret(s, _ *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
 func defaultSecret(s *corev1.Secret) {
 	if s.Type == "" {
 		s.Type = corev1.SecretTypeOpaque

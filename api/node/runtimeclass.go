@@ -8,6 +8,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
@@ -25,11 +26,16 @@ var RuntimeClass = api.Of[nodev1.RuntimeClass]{
 	NoUnconditionalUpdate: true,
 
 	Validate:       validateRuntimeClass,
-	ValidateCreate: requireHandler,
+	ValidateCreate: func(c *nodev1.RuntimeClass) field.ErrorList { return checkHandler(c, content.IsDNS1123Label) },
 	ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
 		var e validate.Errors
+		if c.Handler != "" {
+			e.Add(checkHandler(c, validation.IsDNS1123Label))
+		}
 		e.Unchanged(field.NewPath("handler"), c.Handler, old.Handler)
-		e.Add(requireHandler(c))
+		if c.Handler == "" {
+			e.Required(field.NewPath("handler"), "")
+		}
 		return e.List()
 	},
 
@@ -43,21 +49,22 @@ var RuntimeClass = api.Of[nodev1.RuntimeClass]{
 	},
 }
 
-func requireHandler(c *nodev1.RuntimeClass) field.ErrorList {
+// checkHandler checks the name of a handler, by a check whose messages are those
+// of Kubernetes: new objects are told of bytes, changed ones of characters.
+func checkHandler(c *nodev1.RuntimeClass, check func(string) []string) field.ErrorList {
 	var e validate.Errors
 	if c.Handler == "" {
 		e.Required(field.NewPath("handler"), "")
+	} else {
+		e.Messages(field.NewPath("handler"), c.Handler, check(c.Handler))
 	}
 	return e.List()
 }
 
 func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 	var e validate.Errors
-	if c.Handler != "" { // that it is there, creation and updates tell in their order
-		e.Messages(field.NewPath("handler"), c.Handler, content.IsDNS1123Label(c.Handler))
-	}
 	if c.Overhead != nil {
-		fld := field.NewPath("overhead", "podFixed")
+		fld := field.NewPath("overhead", "limits") // as Kubernetes says it, which checks it as a container's
 		for _, name := range validate.Keys(c.Overhead.PodFixed) {
 			e.ContainerResourceName(fld.Key(string(name)), name)
 			e.ResourceValue(fld.Key(string(name)), name, c.Overhead.PodFixed[name])

@@ -66,9 +66,9 @@ func terminate(ctx context.Context, store *genericregistry.Store, name string, v
 		if ns.DeletionTimestamp == nil {
 			now := metav1.Now()
 			ns.DeletionTimestamp = &now
+			ns.Finalizers = finalizers(ns.Finalizers, o)
 		}
 		ns.Status.Phase = corev1.NamespaceTerminating
-		ns.Finalizers = finalizers(ns.Finalizers, o)
 		return ns, nil
 	}), len(o.DryRun) > 0, nil)
 	if err != nil {

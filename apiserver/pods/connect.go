@@ -117,6 +117,9 @@ func (c *connect) NewConnectOptions() (runtime.Object, bool, string) { return c.
 
 // Connect implements rest.Connecter.
 func (c *connect) Connect(ctx context.Context, name string, o runtime.Object, responder rest.Responder) (http.Handler, error) {
+	if err := c.mayCreate(ctx); err != nil {
+		return nil, err
+	}
 	pod, err := c.pod(ctx, name)
 	if err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, 
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
 	if errs := core.ValidateEviction(ev); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(policyv1.SchemeGroupVersion.WithKind("Eviction").GroupKind(), name, errs)
+		return nil, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
 	}
 	o, err := evictionOptions(ev, create)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 
@@ -29,6 +30,8 @@ type Deps struct {
 	Agents http.RoundTripper
 	// Dial reaches pods.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Authorizer says whether a stream may be opened by a GET.
+	Authorizer authorizer.UnconditionalAuthorizer
 	// Budgets is the store of PodDisruptionBudgets.
 	Budgets *genericregistry.Store
 }

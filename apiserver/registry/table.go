@@ -36,7 +36,11 @@ func (t table) ConvertToTable(_ context.Context, obj, options runtime.Object) (*
 		for i, c := range cells {
 			cells[i] = printable(c, now)
 		}
-		out.Rows = append(out.Rows, metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: o}})
+		row := metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: o}}
+		if t.kind.RowConditions != nil {
+			row.Conditions = t.kind.RowConditions(o)
+		}
+		out.Rows = append(out.Rows, row)
 	}
 	if l, err := meta.ListAccessor(obj); err == nil {
 		out.ResourceVersion, out.Continue, out.RemainingItemCount = l.GetResourceVersion(), l.GetContinue(), l.GetRemainingItemCount()

@@ -23,9 +23,6 @@ import (
 	"github.com/skiffcluster/skiff/cluster/webhooks"
 )
 
-// fieldManager owns what these commands apply.
-const fieldManager = "skiff-webhook"
-
 func newWebhook() *cobra.Command {
 	c := &cobra.Command{
 		Use: "webhook", Short: "Have a cluster ask the webhooks of an operator that is being developed",
@@ -81,7 +78,7 @@ func (a *applied) read(in io.Reader) ([]*unstructured.Unstructured, error) {
 
 // apply writes the objects and says which webhooks are asked where.
 func (a *applied) apply(ctx context.Context, out io.Writer, config *restclient.Config, objs []*unstructured.Unstructured, changed []string, where string) error {
-	applier, err := manifests.NewApplier(config, fieldManager)
+	applier, err := manifests.NewApplier(config, "")
 	if err != nil {
 		return err
 	}

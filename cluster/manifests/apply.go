@@ -55,9 +55,8 @@ func Order(objs []*unstructured.Unstructured) []*unstructured.Unstructured {
 type Applier struct {
 	// Replaced are objects, "Kind name", that become what is given here, but for
 	// labels and annotations: no field that another manager has set stays. A
-	// webhook's url and service exclude each other. For the same reason the
-	// fields are then of whoever has applied the object before, or will: see
-	// handOver.
+	// webhook's url and service exclude each other. For the same reason they
+	// are written as the manager that has applied them before.
 	Replaced []string
 	// Dropped says which annotations of before Replaced objects do not keep; nil:
 	// they keep all.
@@ -71,6 +70,9 @@ type Applier struct {
 
 // NewApplier gives an Applier for a cluster. manager is the field manager
 // (https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers).
+// Without one each object is written as the manager that has applied it before,
+// such as helm, or as kubectl: when that one applies it again it meets no
+// conflict, and removes what it leaves out.
 func NewApplier(config *restclient.Config, manager string) (*Applier, error) {
 	config = restclient.CopyConfig(config)
 	config.ContentType, config.AcceptContentTypes = "", "" // custom resources are JSON
@@ -130,55 +132,58 @@ func (a *Applier) apply(ctx context.Context, o *unstructured.Unstructured) error
 
 // write applies an object, or replaces the one that there is.
 func (a *Applier) write(ctx context.Context, in dynamic.ResourceInterface, o *unstructured.Unstructured) error {
-	manager := a.manager
-	if slices.Contains(a.Replaced, name(o)) {
+	manager, replaced := a.manager, slices.Contains(a.Replaced, name(o))
+	if manager == "" || replaced {
 		live, err := in.Get(ctx, o.GetName(), metav1.GetOptions{})
-		if err == nil {
-			return a.replace(ctx, in, o, live)
-		}
-		if !apierrors.IsNotFound(err) {
+		switch {
+		case apierrors.IsNotFound(err):
+			manager = kubectl
+		case err != nil:
 			return err
+		case replaced:
+			return a.replace(ctx, in, o, live)
+		default:
+			manager = applierOf(live)
 		}
-		manager = kubectl
 	}
 	_, err := in.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: manager, Force: true})
 	return err
 }
 
+// replace makes o of live by an update, which is then turned into what its
+// manager has applied: server-side apply removes only what its manager applied
+// before.
 func (a *Applier) replace(ctx context.Context, in dynamic.ResourceInterface, o, live *unstructured.Unstructured) error {
-	written, err := in.Update(ctx, a.replacement(o, live), metav1.UpdateOptions{FieldManager: a.manager})
+	manager := applierOf(live)
+	written, err := in.Update(ctx, a.replacement(o, live), metav1.UpdateOptions{FieldManager: manager})
 	if err != nil {
 		return err
 	}
-	patch, err := handOver(written, a.manager, applierOf(live, a.manager))
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(written, sets.New(manager), manager)
 	if err != nil || patch == nil {
 		return err
 	}
-	_, err = in.Patch(ctx, o.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: a.manager})
+	_, err = in.Patch(ctx, o.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: manager})
 	return err
 }
 
 // kubectl is the field manager of `kubectl apply --server-side`.
 const kubectl = "kubectl"
 
-// applierOf is who has applied the servers of the webhooks by server-side
-// apply, and will again: kubectl, if nobody has.
-func applierOf(live *unstructured.Unstructured, except string) string {
+// applierOf is the manager that has applied most of an object by server-side
+// apply, and will again; kubectl, if none has. Some others apply a field or two,
+// as cert-manager does a caBundle.
+func applierOf(live *unstructured.Unstructured) string {
+	manager, most := kubectl, 0
 	for _, e := range live.GetManagedFields() {
-		if e.Operation == metav1.ManagedFieldsOperationApply && e.Manager != except && e.FieldsV1 != nil &&
-			strings.Contains(e.FieldsV1.GetRawString(), `"f:clientConfig"`) {
-			return e.Manager
+		if e.Operation != metav1.ManagedFieldsOperationApply || e.Subresource != "" || e.FieldsV1 == nil {
+			continue
+		}
+		if size := len(e.FieldsV1.GetRawString()); size > most {
+			manager, most = e.Manager, size
 		}
 	}
-	return kubectl
-}
-
-// handOver makes the fields that one manager has updated those that another has
-// applied, as a patch; nil when there are none. Server-side apply removes what its
-// manager applied before and applies no longer: the other's next service takes
-// the place of a url, instead of being refused beside it.
-func handOver(o *unstructured.Unstructured, from, to string) ([]byte, error) {
-	return csaupgrade.UpgradeManagedFieldsPatch(o, sets.New(from), to)
+	return manager
 }
 
 // replacement is o in the place of live, with the labels and annotations of both.

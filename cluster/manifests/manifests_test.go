@@ -210,7 +210,7 @@ webhooks:
 					t.Fatal(err)
 				}
 			}
-			a, err := manifests.NewApplier(c.RESTConfig(), "test")
+			a, err := manifests.NewApplier(c.RESTConfig(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,6 +233,41 @@ webhooks:
 				}
 			}
 		})
+	}
+}
+
+// TestAnObjectIsAppliedAsBefore applies what another has applied, who then
+// changes it.
+func TestAnObjectIsAppliedAsBefore(t *testing.T) {
+	t.Parallel()
+	ctx, c := t.Context(), clustertest.APIServer(t)
+	for _, before := range []string{"helm", ""} {
+		parse := func(value string) []*unstructured.Unstructured {
+			objs, err := manifests.Parse([]byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: default, name: as" + before + "}\ndata: {key: " + value + "}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return objs
+		}
+		apply := func(manager, value string) {
+			t.Helper()
+			if err := c.Client().Apply(ctx, client.ApplyConfigurationFromUnstructured(parse(value)[0]), client.FieldOwner(manager)); err != nil {
+				t.Errorf("%s applies: %v", manager, err)
+			}
+		}
+		after := "kubectl"
+		if before != "" {
+			apply(before, "one")
+			after = before
+		}
+		a, err := manifests.NewApplier(c.RESTConfig(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Apply(ctx, parse("two")); err != nil {
+			t.Fatal(err)
+		}
+		apply(after, "three")
 	}
 }
 

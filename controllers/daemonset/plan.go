@@ -32,7 +32,10 @@ func newView(ds *appsv1.DaemonSet, nodes []*corev1.Node, pods []*corev1.Pod, has
 	v := &view{ds: ds, hash: hash, now: now, byNode: map[string][]*corev1.Pod{}, places: map[string]placement{}}
 	v.nodes = slices.SortedFunc(slices.Values(nodes), func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	for _, pod := range pods {
-		v.byNode[nodeOf(pod)] = append(v.byNode[nodeOf(pod)], pod)
+		// One that has ended and only waits for a finalizer keeps none from its place.
+		if !podctl.HasEnded(pod) || pod.DeletionTimestamp == nil {
+			v.byNode[nodeOf(pod)] = append(v.byNode[nodeOf(pod)], pod)
+		}
 	}
 	for _, list := range v.byNode {
 		slices.SortFunc(list, func(a, b *corev1.Pod) int {

@@ -137,6 +137,7 @@ func TestPlanPods(t *testing.T) {
 		{"where there is none yet", newSet(), "n1:new ?n2:new", "n0", ""},
 		{"a pod that ends holds its node until it is gone", newSet(), "~n0:new n1:new n2:new", "", ""},
 		{"one too many: the younger", newSet(), "n0:new n0:new! n1:new n2:new", "", "n0:new!"},
+		{"one that has ended and waits for a finalizer is replaced", newSet(), "~xn0:new n1:new n2:new", "n0", ""},
 		{"a failed pod is replaced", newSet(), "xn0:new n1:new n2:new", "", "xn0:new"},
 		{"a node that it is not for", newSet(func(ds *appsv1.DaemonSet) { ds.Spec.Template.Spec.NodeSelector = map[string]string{"n": "1"} }), "n0:new ~n2:new", "n1", "n0:new"},
 		{"a pod that waits for a node that is gone", newSet(), "n0:new n1:new n2:new ?n9:new n8:new", "", "?n9:new"},

@@ -53,7 +53,8 @@ func planRolling(d *appsv1.Deployment, newest *appsv1.ReplicaSet, old []*appsv1.
 	plan := []resize{{newest, newSize}}
 
 	floor := replicas(d) - limitsOf(d).unavailable
-	starting := newSize - newest.Status.AvailableReplicas
+	available := availableOf(newest)
+	starting := newSize - available
 	// What is asked for beyond the floor, not counting on new pods that are not
 	// available yet. Sizes and not counts of pods, so that a step that is not
 	// carried out yet is not taken twice.
@@ -63,11 +64,9 @@ func planRolling(d *appsv1.Deployment, newest *appsv1.ReplicaSet, old []*appsv1.
 	}
 
 	sizes := make([]int32, len(old))
-	available := newest.Status.AvailableReplicas
 	for i, set := range old {
-		available += set.Status.AvailableReplicas
-		broken := max(0, sizeOf(set)-set.Status.AvailableReplicas)
-		down := min(budget, broken)
+		available += availableOf(set)
+		down := min(budget, sizeOf(set)-availableOf(set))
 		budget -= down
 		sizes[i] = sizeOf(set) - down
 	}
@@ -84,6 +83,10 @@ func planRolling(d *appsv1.Deployment, newest *appsv1.ReplicaSet, old []*appsv1.
 	}
 	return plan
 }
+
+// availableOf is how many available pods a set has and keeps: a status from
+// before it shrank counts pods that are about to end.
+func availableOf(set *appsv1.ReplicaSet) int32 { return min(set.Status.AvailableReplicas, sizeOf(set)) }
 
 // wasScaled tells whether spec.replicas has changed since the active sets were
 // sized: then that is spread over them before the rollout goes on.

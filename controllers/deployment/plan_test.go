@@ -135,6 +135,7 @@ func TestPlanRolling(t *testing.T) {
 		{"of the available ones the oldest set's go first", deploymentOf(10, "0", "5"), setOf(3, 0, 0), []*appsv1.ReplicaSet{setOf(1, 4, 4), setOf(2, 6, 6)}, "web-3=0 web-1=0 web-2=5"},
 		{"broken new pods do not cost available old ones", deploymentOf(10, "2", "2"), setOf(2, 4, 0), []*appsv1.ReplicaSet{setOf(1, 8, 8)}, "web-2=4"},
 		{"a step that the set has not carried out is not taken again", deploymentOf(10, "3", "2"), setOf(2, 3, 0), []*appsv1.ReplicaSet{setOf(1, 8, 10)}, "web-2=5"},
+		{"a set that has not shrunk yet counts as what it asks for", deploymentOf(20, "25%", "25%"), setOf(4, 0, 0), []*appsv1.ReplicaSet{setOf(2, 15, 20), setOf(3, 10, 0)}, "web-4=0 web-3=0"},
 		{"all may be missing: all go at once", deploymentOf(4, "0", "100%"), setOf(2, 0, 0), []*appsv1.ReplicaSet{setOf(1, 4, 4)}, "web-2=0 web-1=0"},
 		{"no replicas end everything", deploymentOf(0, "25%", "25%"), setOf(2, 0, 0), []*appsv1.ReplicaSet{setOf(1, 3, 3)}, "web-2=0 web-1=0"},
 		{"a complete rollout stays as it is", deploymentOf(3, "1", "1"), setOf(2, 3, 3), []*appsv1.ReplicaSet{setOf(1, 0, 0)}, "web-2=3"},
@@ -171,12 +172,15 @@ func TestPlanRollingKeepsItsLimits(t *testing.T) {
 			if sum := total(all); sum > size+l.surge {
 				t.Fatalf("seed %d: %d pods asked for, more than %d+%d", seed, sum, size, l.surge)
 			}
-			// A set ends pods that are not available first; then, by chance, one
-			// of the new pods becomes available.
+			// A set ends pods that are not available first, and says so at once
+			// or later; then, by chance, one of the new pods becomes available.
 			var available int32
 			for _, set := range all {
-				set.Status.AvailableReplicas = min(set.Status.AvailableReplicas, sizeOf(set))
-				available += set.Status.AvailableReplicas
+				left := min(set.Status.AvailableReplicas, sizeOf(set))
+				if random.IntN(3) > 0 {
+					set.Status.AvailableReplicas = left
+				}
+				available += left
 			}
 			if available < size-l.unavailable {
 				t.Fatalf("seed %d: %d available, fewer than %d-%d", seed, available, size, l.unavailable)

@@ -276,8 +276,11 @@ func planPatch(from, to *corev1.NodeStatus, due bool) map[string]any {
 			patch[name] = b
 		}
 	}
-	set("capacity", from.Capacity, to.Capacity)
-	set("allocatable", from.Allocatable, to.Allocatable)
+	for name, lists := range map[string][2]corev1.ResourceList{"capacity": {from.Capacity, to.Capacity}, "allocatable": {from.Allocatable, to.Allocatable}} {
+		if changed := planQuantities(lists[0], lists[1]); len(changed) > 0 {
+			patch[name] = changed
+		}
+	}
 	set("daemonEndpoints", from.DaemonEndpoints, to.DaemonEndpoints)
 	set("nodeInfo", from.NodeInfo, to.NodeInfo)
 	set("images", from.Images, to.Images)
@@ -300,6 +303,23 @@ func planPatch(from, to *corev1.NodeStatus, due bool) map[string]any {
 		return patch
 	}
 	return nil
+}
+
+// planQuantities gives what is to be written of resources: new amounts, and nil for
+// extended ones that are gone. Others that the agent does not know stay.
+func planQuantities(from, to corev1.ResourceList) map[corev1.ResourceName]any {
+	changed := map[corev1.ResourceName]any{}
+	for name, q := range to {
+		if before, ok := from[name]; !ok || before.Cmp(q) != 0 {
+			changed[name] = q
+		}
+	}
+	for name := range from {
+		if _, ok := to[name]; !ok && extended(name) {
+			changed[name] = nil
+		}
+	}
+	return changed
 }
 
 // DefaultLabels are those that every node has.

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,21 @@ type Observed struct {
 // node before they let a pod have them, in order.
 var declaredFeatures = []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
 
+// planResources gives what the node has and what of it is for pods. Resources that
+// others have told of, as example.com/gpu, stay: all of them are for pods, as with a
+// kubelet, and none any more once they are not told of.
+func planResources(old *corev1.NodeStatus, o Observed) (capacity, allocatable corev1.ResourceList) {
+	capacity, allocatable = o.Capacity.DeepCopy(), o.Allocatable.DeepCopy()
+	for name, q := range old.Capacity {
+		if _, own := o.Capacity[name]; !own && extended(name) {
+			capacity[name], allocatable[name] = q, q
+		}
+	}
+	return capacity, allocatable
+}
+
+func extended(name corev1.ResourceName) bool { return strings.Contains(string(name), "/") }
+
 // planStatus makes a node's status; old is what the API has, nil for none.
 // Conditions and fields of others stay.
 func planStatus(old *corev1.NodeStatus, o Observed, now time.Time) corev1.NodeStatus {
@@ -33,7 +49,7 @@ func planStatus(old *corev1.NodeStatus, o Observed, now time.Time) corev1.NodeSt
 	if old != nil {
 		out = *old.DeepCopy()
 	}
-	out.Capacity, out.Allocatable = o.Capacity, o.Allocatable
+	out.Capacity, out.Allocatable = planResources(&out, o)
 	out.Addresses = o.Addresses
 	out.NodeInfo = o.Info
 	out.Images = o.Images

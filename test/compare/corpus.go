@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 )
@@ -19,7 +20,7 @@ import (
 //	- {method: PUT, path: /scale, body: {…}}
 //	- {method: POST, path: /token, vary: true, body: {…}} # also with each field of the body changed, as dry runs
 //
-//go:embed corpus/*.yaml
+//go:embed corpus/*.yaml corpus/wide/*.yaml
 var corpus embed.FS
 
 // entry is an object and what is tried with it.
@@ -46,20 +47,27 @@ func (e entry) field(path ...string) string {
 	return s
 }
 
-// load reads the corpus.
-func load() ([]entry, error) {
-	files, err := corpus.ReadDir("corpus")
-	if err != nil {
-		return nil, err
+// load reads the objects of every kind, and with wide the further ones, which
+// have all that their kinds can have.
+func load(wide bool) ([]entry, error) {
+	patterns := []string{"corpus/*.yaml"}
+	if wide {
+		patterns = append(patterns, "corpus/wide/*.yaml")
 	}
 	var out []entry
-	for _, f := range files {
-		raw, err := corpus.ReadFile("corpus/" + f.Name())
+	for _, p := range patterns {
+		files, err := fs.Glob(corpus, p)
 		if err != nil {
 			return nil, err
 		}
-		if out, err = read(out, raw); err != nil {
-			return nil, fmt.Errorf("corpus/%s: %w", f.Name(), err)
+		for _, f := range files {
+			raw, err := corpus.ReadFile(f)
+			if err != nil {
+				return nil, err
+			}
+			if out, err = read(out, raw); err != nil {
+				return nil, fmt.Errorf("%s: %w", f, err)
+			}
 		}
 	}
 	return out, nil

@@ -21,13 +21,14 @@ func main() {
 	flag.StringVar(&o.Skiff, "skiff", "", "the program to compare (default bin/skiff)")
 	flag.StringVar(&o.RuntimeConfig, "runtime-config", "", "of both servers")
 	only := flag.String("only", "", "try what matches this regular expression alone: kinds as in 'apps/v1 Deployment', or 'documents'")
+	wide := flag.Bool("wide", false, "try further objects too, of which some still differ")
 	flag.Parse()
 	o.APIServerOnly = true
 	pattern, err := regexp.Compile(*only)
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		err = run(ctx, o, pattern)
+		err = run(ctx, o, pattern, *wide)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -35,7 +36,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o upstream.Options, only *regexp.Regexp) error {
+func run(ctx context.Context, o upstream.Options, only *regexp.Regexp, wide bool) error {
 	begin := time.Now()
 	r := &runner{ctx: ctx, report: newReport(intended()), only: only, resources: map[string]resource{}}
 	var both [2]*upstream.Running
@@ -50,7 +51,7 @@ func run(ctx context.Context, o upstream.Options, only *regexp.Regexp) error {
 			return err
 		}
 	}
-	entries, err := load()
+	entries, err := load(wide)
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,12 @@ func intended() []meant {
 		{subject: "ClusterRole", difference: `items\.system:(kube-controller-manager|node)\.rules: `, why: "controllers share one identity; what agents may, the node authorizer decides, and nobody is bound to the role"},
 		{subject: "ClusterRole", difference: `system:coredns|remainingItemCount`, why: "DNS is a part of the cluster, and has its role from the beginning"},
 		{subject: "APIService", difference: `details\.causes: `, why: "Kubernetes tells each fault of its metadata twice"},
-		{subject: "FlowSchema", difference: `cells\[5\]|Dangling`, why: "the condition is written when the server comes to it"},
 		{subject: "WebhookConfiguration", difference: `generation|Generation`, why: "Kubernetes counts an apply that changes nothing as a change"},
+		{subject: " Pod ", what: "^POST /binding", difference: `upstream "500 target\.|core\.Binding`, why: "faults of bindings are internal errors there, and types are Kubernetes' own"},
+		{subject: " Pod ", what: `runtimeClassName = ""`, difference: `upstream "500 resource name may not be empty"`, why: "an empty name of a class is an internal error there"},
+		{subject: " Job ", what: "/spec/completions", difference: `when completion mode is Indexed`, why: "Kubernetes panics when a job with a success policy has no completions"},
+		{subject: "WebhookConfiguration", difference: `clientConfig\.service\.(name|namespace): Required`, why: "Kubernetes names the one when the other is missing"},
+		{subject: "ReplicationController", difference: `terminationGracePeriodSeconds: must be >= 0`, why: "Kubernetes warns of the template that an update replaces, instead of the new one"},
 		{subject: "CSIDriver", difference: `supported values: ."Persistent.", ."Ephemeral."`, why: "Kubernetes lists the modes in another order when it tells of updates"},
 		{subject: " Service ", difference: `nodePort`, why: "dry runs of Kubernetes do not look at the range of node ports, and what is twice is an internal error there"},
 		{subject: "PodCertificateRequest", what: `metadata\.namespace`, difference: `field label not supported`, why: "Kubernetes does not select this kind by namespaces, as it does all others"},
@@ -40,7 +44,6 @@ func intended() []meant {
 		{subject: "^documents$", what: "^GET /apis $", difference: `serverAddressByClientCIDRs|^\.apiVersion`, why: "the list of groups is the library's, which tells each one's address; upstream its aggregator writes another"},
 		{subject: "^documents$", difference: `storageVersionHash`, why: "young kinds are stored in their newest version"},
 		{subject: "^documents$", difference: `x-kubernetes-group-version-kind`, why: "documents share the definitions of what is in every group"},
-		{subject: "VolumeAttributesClass", difference: `finalizers|vac-protection|deletion|DELETE|not found`, why: "not yet: no controller would remove the finalizer vac-protection"},
 		{what: `generateName|metadata = null|^create `, difference: `generateName|metadata.name: `, why: "not yet: some kinds look at generateName on updates too, some never"},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,16 +111,10 @@ func (s *Server) start(flags []string, tokens string) error {
 	}, flags...)
 	s.command = exec.Command(program, args...)
 	s.command.Stdout, s.command.Stderr = log, log
-	// A test that panics leaves no server behind.
-	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.command.Start(); err != nil {
+	if err := s.run(); err != nil {
 		s.command = nil
 		return err
 	}
-	go func() {
-		_ = s.command.Wait()
-		close(s.ended)
-	}()
 	for deadline := time.Now().Add(start); ; time.Sleep(20 * time.Millisecond) {
 		if config, err := clientcmd.BuildConfigFromFlags("", kubeconfig); err == nil {
 			return s.access(config, token)
@@ -133,6 +128,23 @@ func (s *Server) start(flags []string, tokens string) error {
 			return fmt.Errorf("%s is not ready: %s", strings.Join(s.command.Args, " "), s.Log())
 		}
 	}
+}
+
+// run starts the program. A test that panics leaves no server behind: the
+// kernel ends it with the thread that started it, which is kept for that.
+func (s *Server) run() error {
+	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := s.command.Start()
+		started <- err
+		if err == nil {
+			_ = s.command.Wait() // its end is seen, and its log says why
+			close(s.ended)
+		}
+	}()
+	return <-started
 }
 
 func (s *Server) access(config *rest.Config, token string) error {
