@@ -100,6 +100,11 @@ conformance: build ## Run Kubernetes' own conformance tests, or any of its end-t
 	hack/conformance.sh build
 	CONFORMANCE_FOCUS='$(CONFORMANCE_FOCUS)' CONFORMANCE_SKIP='$(CONFORMANCE_SKIP)' CONFORMANCE_LABELS='$(CONFORMANCE_LABELS)' hack/conformance.sh run --nodes $(CONFORMANCE_NODES)
 
+# A folder below test/integration of k8s.io/kubernetes.
+PACKAGE ?= apiserver/apply
+integration: build ## Run PACKAGE of Kubernetes' own integration tests against skiff server.
+	hack/integration.sh $(PACKAGE)
+
 bench: build ## Measure: start, memory, throughput, latencies.
 	hack/bench.sh
 
@@ -123,4 +128,4 @@ verify: ## Check that generated files are up to date and go.mod is tidy.
 clean: ## Remove what was built.
 	rm -rf $(BIN)
 
-.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos conformance bench bench-upstream compare fmt lint verify clean
+.PHONY: help prepare build generate manifests up run install uninstall deploy undeploy test race e2e chaos conformance integration bench bench-upstream compare fmt lint verify clean

@@ -150,7 +150,7 @@ func (i *installer) version(g group, storage map[string]rest.Storage, types mana
 		OptionsExternalVersion: &schema.GroupVersion{Version: "v1"},
 		Serializer:             i.codecs, ParameterCodec: i.params,
 		Typer: i.scheme, Creater: i.scheme, Convertor: i.scheme, ConvertabilityChecker: i.scheme,
-		UnsafeConvertor: runtime.UnsafeObjectConvertor(i.scheme), Defaulter: i.scheme,
+		UnsafeConvertor: sharing{runtime.UnsafeObjectConvertor(i.scheme)}, Defaulter: i.scheme,
 		Namer: runtime.Namer(meta.NewAccessor()), TypeConverter: types,
 		EquivalentResourceRegistry: registered{i.server.EquivalentResourceRegistry},
 		Authorizer:                 i.server.Authorizer, Admit: i.config.AdmissionControl,

@@ -92,6 +92,19 @@ func changed(p *corev1.Pod, f func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
+func TestLimitedResourcesNeedAQuota(t *testing.T) {
+	t.Parallel()
+	c := plugged(t, `
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources: [{resource: pods, matchContains: [pods]}]
+`).Client()
+	says(t, "a pod without a quota", c.Create(t.Context(), pod("a")), `pods "a" is forbidden: insufficient quota to consume: count/pods,pods`)
+	create(t, c, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}})
+}
+
 func TestPodsWithOptionalPlugins(t *testing.T) {
 	t.Parallel()
 	c := plugged(t, `

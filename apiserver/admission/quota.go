@@ -50,7 +50,14 @@ func newQuota(c Config) (admission.Interface, error) {
 		p.SetQuotaConfiguration(generic.NewConfiguration(quota.Evaluators(nil), notCounted))
 		return p, p.ValidateInitialization()
 	}
-	return patientQuota{lazyValidation{newLazy(c, corev1.Resource("resourcequotas"), build, admission.Create, admission.Update)}}, nil
+	l := newLazy(c, corev1.Resource("resourcequotas"), build, admission.Create, admission.Update)
+	if len(limited.LimitedResources) > 0 {
+		// These are refused where no quota lets them, so also without any.
+		at := make(chan struct{})
+		close(at)
+		l.presence = Presence{Known: at, Some: at}
+	}
+	return patientQuota{lazyValidation{l}}, nil
 }
 
 // catchUp is the time for the cache of quotas to see one that was written:

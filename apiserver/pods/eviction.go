@@ -92,7 +92,7 @@ func (e *eviction) evict(ctx context.Context, name string, asked *metav1.DeleteO
 		o.Preconditions.UID = &pod.UID
 	}
 	// A pod that no budget counts must not have become one that counts.
-	ours := pinned && o.Preconditions.ResourceVersion == nil
+	ours := pinned && o.Preconditions.ResourceVersion == nil && *o.Preconditions.UID == pod.UID
 	if ours {
 		o.Preconditions.ResourceVersion = &pod.ResourceVersion
 	}

@@ -239,6 +239,10 @@ func unpack(in io.Reader, dir string) error {
 			return fmt.Errorf("%s is outside of %s", h.Name, dir)
 		}
 		path := filepath.Join(dir, h.Name)
+		// kubectl names a directory only if it is empty.
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
 		switch h.Typeflag {
 		case tar.TypeDir:
 			err = os.MkdirAll(path, 0o755)
@@ -254,9 +258,6 @@ func unpack(in io.Reader, dir string) error {
 }
 
 func writeFile(path string, from io.Reader, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
 	if err != nil {
 		return err

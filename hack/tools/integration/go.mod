@@ -1,5 +1,5 @@
-// Kubernetes' own servers and etcd, which skiff is measured beside: built by
-// hack/upstream.sh, in a module of its own: skiff never imports
+// Kubernetes' own integration tests, and what starts `skiff server` in them: run by
+// hack/integration.sh, in a module of its own: skiff itself never imports
 // k8s.io/kubernetes.
 module github.com/skiffcluster/skiff/hack/tools/integration
 
@@ -205,7 +205,7 @@ require (
 // A module on its own does not know k8s.io/kubernetes' own replacements.
 replace (
 	k8s.io/api => k8s.io/api v0.37.2
-	k8s.io/apiextensions-apiserver => /tmp/B/apiextensions
+	k8s.io/apiextensions-apiserver => ../../../bin/integration/apiextensions-apiserver
 	k8s.io/apimachinery => k8s.io/apimachinery v0.37.2
 	k8s.io/apiserver => k8s.io/apiserver v0.37.2
 	k8s.io/cli-runtime => k8s.io/cli-runtime v0.37.2
@@ -239,4 +239,4 @@ replace (
 	k8s.io/streaming => k8s.io/streaming v0.37.2
 )
 
-replace k8s.io/kubernetes => /tmp/B/kubernetes
+replace k8s.io/kubernetes => ../../../bin/integration/kubernetes
