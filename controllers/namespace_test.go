@@ -65,7 +65,7 @@ func TestANamespaceTellsWhatItWaitsFor(t *testing.T) {
 		corev1.NamespaceDeletionDiscoveryFailure: "False ResourcesDiscovered All resources successfully discovered",
 		corev1.NamespaceDeletionContentFailure:   "False ContentDeleted All content successfully deleted, may be waiting on finalization",
 		corev1.NamespaceContentRemaining:         "True SomeResourcesRemain Some resources are remaining: configmaps. has 1 resource instances",
-		corev1.NamespaceFinalizersRemaining:      "True SomeFinalizerRemain Some finalizers are remaining: example.com/hold in 1 resource instances",
+		corev1.NamespaceFinalizersRemaining:      "True SomeFinalizerRemain Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
 	}
 	eventually(t, func() string {
 		if !exists(t, c, team) {

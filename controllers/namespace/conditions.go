@@ -88,7 +88,7 @@ func (f *findings) conditions() []corev1.NamespaceCondition {
 		for _, name := range slices.Sorted(maps.Keys(f.finalizers)) {
 			parts = append(parts, fmt.Sprintf("%s in %d resource instances", name, f.finalizers[name]))
 		}
-		fail(4, "SomeFinalizerRemain", "Some finalizers are remaining: "+strings.Join(parts, ", "))
+		fail(4, "SomeFinalizerRemain", "Some content in the namespace has finalizers remaining: "+strings.Join(parts, ", "))
 	}
 	return conditions
 }

@@ -60,7 +60,7 @@ func TestConditions(t *testing.T) {
 			},
 			map[corev1.NamespaceConditionType]string{
 				corev1.NamespaceContentRemaining:    "SomeResourcesRemain: Some resources are remaining: pods. has 2 resource instances, widgets.example.com has 1 resource instances",
-				corev1.NamespaceFinalizersRemaining: "SomeFinalizerRemain: Some finalizers are remaining: example.com/a in 3 resource instances, example.com/b in 1 resource instances",
+				corev1.NamespaceFinalizersRemaining: "SomeFinalizerRemain: Some content in the namespace has finalizers remaining: example.com/a in 3 resource instances, example.com/b in 1 resource instances",
 			},
 		},
 		{

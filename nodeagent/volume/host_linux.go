@@ -18,7 +18,7 @@ import (
 // ensureTmpfs mounts a file system in memory on dir, of size bytes or with 0 the
 // kernel's default, unless one is there.
 func ensureTmpfs(dir string, size int64) error {
-	options := "mode=0777"
+	options := "mode=1777" // tmpfs' own, which a kubelet leaves
 	if size > 0 {
 		options += ",size=" + strconv.FormatInt(size, 10)
 	}
