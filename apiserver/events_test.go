@@ -61,7 +61,7 @@ func TestEvents(t *testing.T) {
 		SendInitialEvents: new(true), AllowWatchBookmarks: true, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
 	})
 	later := begin(metav1.ListOptions{ResourceVersion: list.ResourceVersion})
-	any := begin(metav1.ListOptions{ResourceVersion: "0", FieldSelector: "involvedObject.name=b"})
+	selected := begin(metav1.ListOptions{ResourceVersion: "0", FieldSelector: "involvedObject.name=b"})
 
 	if got := next(informer, watch.Added).GetName(); got != "first" {
 		t.Errorf("the informer begins with %s", got)
@@ -70,7 +70,7 @@ func TestEvents(t *testing.T) {
 		t.Error("the informer is not told that it has all that there was")
 	}
 	second := happen("second", "b")
-	for _, w := range []watch.Interface{informer, later, any} {
+	for _, w := range []watch.Interface{informer, later, selected} {
 		if got := next(w, watch.Added).GetName(); got != "second" {
 			t.Errorf("got %s, want the second", got)
 		}
@@ -82,7 +82,7 @@ func TestEvents(t *testing.T) {
 	if err := events.Delete(t.Context(), "second", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range []watch.Interface{informer, later, any} {
+	for _, w := range []watch.Interface{informer, later, selected} {
 		if e, ok := next(w, watch.Modified).(*corev1.Event); !ok || e.Count != 2 {
 			t.Errorf("got %v, want a count of 2", e)
 		}

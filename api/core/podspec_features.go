@@ -32,10 +32,10 @@ func dropContainerFields(c *corev1.Container) {
 		}
 	}
 	if l := c.Lifecycle; l != nil {
-		l.StopSignal = nil
-		if *l == (corev1.Lifecycle{}) {
+		if l.StopSignal != nil && l.PostStart == nil && l.PreStop == nil {
 			c.Lifecycle = nil
 		}
+		l.StopSignal = nil
 		for _, h := range []*corev1.LifecycleHandler{l.PostStart, l.PreStop} {
 			if h != nil && h.HTTPGet != nil {
 				h.HTTPGet.Protocol = nil

@@ -92,7 +92,7 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 	}
 	var back storage.Interface = streamed{raw, c.GroupResource.String(), new(atomic.Uint64)}
 	if uncached[c.GroupResource] {
-		return back, raw.Close, nil
+		return bare{back}, raw.Close, nil
 	}
 	if g.Share != nil {
 		back = sharing{back, g.Share}

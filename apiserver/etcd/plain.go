@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/storage"
@@ -25,4 +26,19 @@ func (p plain) GuaranteedUpdate(ctx context.Context, key string, into runtime.Ob
 		obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 		return update(obj, meta)
 	}, cached)
+}
+
+// bare is storage without a cache, whose lists are of objects without apiVersion
+// and kind, as those of a cache are.
+type bare struct{ storage.Interface }
+
+// GetList implements storage.Interface.
+func (b bare) GetList(ctx context.Context, key string, opts storage.ListOptions, into runtime.Object) error {
+	if err := b.Interface.GetList(ctx, key, opts, into); err != nil {
+		return err
+	}
+	return meta.EachListItem(into, func(o runtime.Object) error {
+		o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+		return nil
+	})
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
 
@@ -18,12 +20,13 @@ func Every(lease, renewDeadline, retry time.Duration) time.Duration {
 	return min(tries*retry, lease-renewDeadline)
 }
 
-// aloneLease is how long a Lease is good that nobody else could take over, and
-// aloneEvery how often its holder writes it: Kubernetes' own figures, and what
-// [Every] makes of them.
+// aloneLease is how long a Lease is good that nobody else could take over,
+// aloneEvery how often its holder writes it, and aloneDeadline how long it leads
+// on while it can't: Kubernetes' own figures, and what [Every] makes of them.
 const (
-	aloneLease = 15 * time.Second
-	aloneEvery = 5 * time.Second
+	aloneLease    = 15 * time.Second
+	aloneEvery    = 5 * time.Second
+	aloneDeadline = 10 * time.Second
 )
 
 // AlonePause is for [Lock.Pause]: how long it takes at most until those who have
@@ -41,8 +44,9 @@ type Lock struct {
 	Clock clock.PassiveClock
 	// Alone, if not nil, is asked at every try whether nobody else could act in
 	// the holder's place. While that is so it writes seldom, for a Lease that is
-	// good for longer; when it ends, the next try writes one of the elector's
-	// duration, which others go by.
+	// good for longer, and a disk that is slow for some seconds does not cost it
+	// the lead; when it ends, the next try writes one of the elector's duration,
+	// which others go by.
 	Alone func() bool
 	// Pause is how long a try takes that writes nothing since the holder is
 	// alone: to look as often as others would costs the idle holder more than
@@ -50,7 +54,8 @@ type Lock struct {
 	Pause time.Duration
 
 	written resourcelock.LeaderElectionRecord
-	at      time.Time
+	at      time.Time // of the write
+	again   bool      // the try after it has failed
 }
 
 // Create implements resourcelock.Interface.
@@ -64,8 +69,13 @@ func (l *Lock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) 
 	r, every, pause := l.plan(r)
 	same := r.HolderIdentity == l.written.HolderIdentity && r.LeaderTransitions == l.written.LeaderTransitions &&
 		r.LeaseDurationSeconds == l.written.LeaseDurationSeconds && r.AcquireTime.Equal(&l.written.AcquireTime)
-	if !same || l.Clock.Since(l.at) >= every {
-		return l.wrote(r, l.Interface.Update(ctx, r))
+	if !same || l.again || l.Clock.Since(l.at) >= every {
+		err := l.wrote(r, l.Interface.Update(ctx, r))
+		if err != nil && same && l.leadsOn(r, err) {
+			klog.FromContext(ctx).Info("The Lease is not written, nobody else could take it", "reason", err.Error())
+			return nil
+		}
+		return err
 	}
 	if pause > 0 {
 		timer := time.NewTimer(pause)
@@ -88,11 +98,17 @@ func (l *Lock) plan(r resourcelock.LeaderElectionRecord) (write resourcelock.Lea
 	return r, aloneEvery, l.Pause
 }
 
+// leadsOn tells whether the lead outlasts a write that failed: the Lease that is
+// there is good for long enough, and it is not another's.
+func (l *Lock) leadsOn(r resourcelock.LeaderElectionRecord, err error) bool {
+	return r.LeaseDurationSeconds == int(aloneLease/time.Second) && l.Clock.Since(l.at) < aloneDeadline &&
+		!apierrors.IsConflict(err) && !apierrors.IsNotFound(err)
+}
+
 func (l *Lock) wrote(r resourcelock.LeaderElectionRecord, err error) error {
+	l.again = err != nil
 	if err == nil {
 		l.written, l.at = r, l.Clock.Now()
-	} else {
-		l.at = time.Time{} // the next try writes
 	}
 	return err
 }

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -104,6 +106,43 @@ func TestAHolderThatIsAloneWritesSeldom(t *testing.T) {
 		}
 		if below.n != step.want || below.last.LeaseDurationSeconds != step.seconds {
 			t.Errorf("%s: %d were written, the last for %d s, want %d and %d s", step.name, below.n, below.last.LeaseDurationSeconds, step.want, step.seconds)
+		}
+	}
+}
+
+func TestAHolderThatIsAloneLeadsOnForAWhile(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	below := &counted{}
+	alone := true
+	lock := &renewal.Lock{Interface: below, Every: time.Second, Clock: clock, Alone: func() bool { return alone }}
+	mine := resourcelock.LeaderElectionRecord{HolderIdentity: "me", LeaseDurationSeconds: 2, AcquireTime: metav1.NewTime(clock.Now())}
+	slow := errors.New("timeout")
+	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, "l", errors.New("changed"))
+	for _, step := range []struct {
+		name    string
+		after   time.Duration
+		alone   bool
+		err     error
+		written int
+		fault   bool
+	}{
+		{"to acquire must succeed", 0, true, slow, 1, true},
+		{"and does", 0, true, nil, 2, false},
+		{"a disk that is slow does not matter", 5 * time.Second, true, slow, 3, false},
+		{"it is tried again at once", 100 * time.Millisecond, true, slow, 4, false},
+		{"and written in the end", time.Second, true, nil, 5, false},
+		{"the next time is later", time.Second, true, nil, 5, false},
+		{"a Lease that another has written is looked at", 4 * time.Second, true, conflict, 6, true},
+		{"when others are there it must be written", 0, false, slow, 7, true},
+		{"also at last when nobody is", 10 * time.Second, true, slow, 8, true},
+	} {
+		clock.Step(step.after)
+		alone, below.err = step.alone, step.err
+		if err := lock.Update(t.Context(), mine); (err != nil) != step.fault {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if below.n != step.written {
+			t.Errorf("%s: %d were written, want %d", step.name, below.n, step.written)
 		}
 	}
 }

@@ -40,6 +40,7 @@ func run(ctx context.Context, o upstream.Options, only *regexp.Regexp, wide bool
 	begin := time.Now()
 	r := &runner{ctx: ctx, report: newReport(intended()), only: only, resources: map[string]resource{}}
 	var both [2]*upstream.Running
+	r.report.wide = wide
 	for i, start := range []func(context.Context, upstream.Options) (*upstream.Running, error){upstream.StartSkiff, upstream.Start} {
 		running, err := start(ctx, o)
 		if err != nil {

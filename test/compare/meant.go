@@ -7,6 +7,7 @@ import "regexp"
 type meant struct {
 	subject, what, difference string // regular expressions
 	why                       string
+	wide                      bool // of the further objects alone
 
 	seen bool
 }
@@ -28,10 +29,10 @@ func intended() []meant {
 		{subject: "ClusterRole", difference: `system:coredns|remainingItemCount`, why: "DNS is a part of the cluster, and has its role from the beginning"},
 		{subject: "APIService", difference: `details\.causes: `, why: "Kubernetes tells each fault of its metadata twice"},
 		{subject: "WebhookConfiguration", difference: `generation|Generation`, why: "Kubernetes counts an apply that changes nothing as a change"},
-		{subject: " Pod ", what: "^POST /binding", difference: `upstream "500 target\.|core\.Binding`, why: "faults of bindings are internal errors there, and types are Kubernetes' own"},
-		{subject: " Pod ", what: `runtimeClassName = ""`, difference: `upstream "500 resource name may not be empty"`, why: "an empty name of a class is an internal error there"},
-		{subject: " Job ", what: "/spec/completions", difference: `when completion mode is Indexed`, why: "Kubernetes panics when a job with a success policy has no completions"},
-		{subject: "WebhookConfiguration", difference: `clientConfig\.service\.(name|namespace): Required`, why: "Kubernetes names the one when the other is missing"},
+		{subject: " Pod ", what: "^POST /binding", difference: `upstream "500 target\.|core\.Binding`, why: "faults of bindings are internal errors there, and types are Kubernetes' own", wide: true},
+		{subject: " Pod ", what: `runtimeClassName = ""`, difference: `upstream "500 resource name may not be empty"`, why: "an empty name of a class is an internal error there", wide: true},
+		{subject: " Job ", what: "/spec/completions", difference: `when completion mode is Indexed`, why: "Kubernetes panics when a job with a success policy has no completions", wide: true},
+		{subject: "WebhookConfiguration", difference: `clientConfig\.service\.(name|namespace): Required`, why: "Kubernetes names the one when the other is missing", wide: true},
 		{subject: "ReplicationController", difference: `terminationGracePeriodSeconds: must be >= 0`, why: "Kubernetes warns of the template that an update replaces, instead of the new one"},
 		{subject: "CSIDriver", difference: `supported values: ."Persistent.", ."Ephemeral."`, why: "Kubernetes lists the modes in another order when it tells of updates"},
 		{subject: " Service ", difference: `nodePort`, why: "dry runs of Kubernetes do not look at the range of node ports, and what is twice is an internal error there"},

@@ -14,6 +14,7 @@ type report struct {
 	found []*found
 	seen  map[string]*found
 	meant []meant
+	wide  bool // the further objects are tried too
 }
 
 // found is a difference, with what was done when it was seen first.
@@ -71,11 +72,12 @@ func (r *report) isMeant(subject, what string, d difference) bool {
 	return false
 }
 
-// stale are the entries of meant that nothing matched.
+// stale are the entries of meant that nothing matched, but for those of objects
+// that were not tried.
 func (r *report) stale() []meant {
 	var out []meant
 	for _, m := range r.meant {
-		if !m.seen {
+		if !m.seen && (r.wide || !m.wide) {
 			out = append(out, m)
 		}
 	}

@@ -11,8 +11,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/skiffcluster/skiff/cluster/webhooks"
 )
 
 // makeIn is make in a folder of the repository, with a cluster's kubeconfig and
