@@ -28,7 +28,7 @@ func TestADeletionSaysWhatBecomesOfDependents(t *testing.T) {
 		{"they go first", []string{"example.com/a"}, metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)}, []string{"example.com/a", "foregroundDeletion"}},
 		{"they stay", []string{"foregroundDeletion"}, metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)}, []string{"orphan"}},
 		{"they go later", []string{"example.com/a", "orphan"}, metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}, []string{"example.com/a"}},
-		{"they stay, as old clients say it", nil, metav1.DeleteOptions{OrphanDependents: ptr.To(true)}, []string{"orphan"}}, //nolint:staticcheck // clients still send it
+		{"they stay, as old clients say it", nil, metav1.DeleteOptions{OrphanDependents: ptr.To(true)}, []string{"orphan"}},             //nolint:staticcheck // clients still send it
 		{"they do not stay", []string{"orphan"}, metav1.DeleteOptions{OrphanDependents: ptr.To(false)}, []string{"foregroundDeletion"}}, //nolint:staticcheck // see above
 	} {
 		t.Run(c.name, func(t *testing.T) {
