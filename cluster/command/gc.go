@@ -45,6 +45,10 @@ func (a allowance) percent(live uint64) int {
 
 const (
 	idleAfter = 30 * time.Second
+	// idleLate is how late timers of a process that idles may be: most that it
+	// sleeps for are of loops that look ten times a second, or once, and to wake
+	// it costs more than what they do.
+	idleLate = 10 * time.Millisecond
 	// settled is when a process has done what it does once at its start.
 	settled = 5 * time.Second
 )
@@ -66,6 +70,7 @@ type collections struct {
 	calm    *time.Timer // when no work has come for a while
 	settled atomic.Bool
 	resting atomic.Bool // the next collection is not for work
+	late    atomic.Bool // timers may be late by idleLate
 }
 
 // settle gives back to the system what only the start needed.
@@ -97,13 +102,31 @@ func (c *collections) allowance(since time.Duration) allowance {
 	switch {
 	case c.resting.Swap(false):
 		c.calm.Stop()
+		c.setLate(true)
 		return idle
 	case since >= idleAfter:
+		c.setLate(true)
 		return idle
 	case !c.settled.Load():
 		return starting
 	default:
 		c.calm.Reset(idleAfter)
+		c.setLate(false)
 		return c.busy
+	}
+}
+
+// setLate lets timers be late, or no longer. Without the right to say so they
+// are not.
+func (c *collections) setLate(late bool) {
+	if c.late.Swap(late) == late {
+		return
+	}
+	var slack time.Duration
+	if late {
+		slack = idleLate
+	}
+	if err := setTimerSlack(slack); err != nil {
+		klog.Background().V(1).Info("Timers are as before", "reason", err.Error())
 	}
 }
