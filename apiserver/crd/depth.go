@@ -8,10 +8,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// deepest is how many levels of JSON a definition or a custom resource may have. Decoders of Go
-// read 10,000; a list, an event of a watch or a review has the object in some of
-// its own, and managed fields are deeper than the fields that they tell of. One
-// object that is stored and can't be read makes its whole kind unreadable.
+// deepest is how many levels of JSON a definition or a custom resource may have.
+// Decoders of Go read 10,000; a list, an event of a watch or a review has the
+// object in some of its own, and managed fields are deeper than the fields that
+// they tell of. One object that is stored and can't be read makes its whole kind
+// unreadable.
 const deepest = 10000 - 100
 
 // shallow is a codec of JSON that doesn't encode what is deeper.
