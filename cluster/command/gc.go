@@ -21,9 +21,9 @@ type allowance struct {
 }
 
 var (
-	// starting is of a process until it has settled. What lives then was made
-	// among garbage, whose room is only given back page by page: the less there
-	// is of it at a time, the less stays with what lives.
+	// starting is of a process until it has settled, or was given work before.
+	// What lives then was made among garbage, whose room is only given back page
+	// by page: the less there is of it at a time, the less stays with what lives.
 	starting = allowance{bytes: 24 << 20, least: 50, most: 200}
 	// idle is of a process that has not filled busy's within idleAfter. What it
 	// was given above that goes back to the system. When it gets work it
@@ -51,6 +51,10 @@ const (
 	idleLate = 10 * time.Millisecond
 	// settled is when a process has done what it does once at its start.
 	settled = 5 * time.Second
+	// startRounds is more collections than a start takes, of a server with all
+	// that it has: eight, of which four are by starting's allowance. What comes
+	// after them is of requests.
+	startRounds = 10
 )
 
 // tuneGC keeps to the allowances from now on, unless the user sets GOGC.
@@ -67,7 +71,8 @@ func tuneGC() {
 // collections are those of this process.
 type collections struct {
 	busy    allowance
-	calm    *time.Timer // when no work has come for a while
+	rounds  atomic.Int32 // collections until now
+	calm    *time.Timer  // when no work has come for a while
 	settled atomic.Bool
 	resting atomic.Bool // the next collection is not for work
 	late    atomic.Bool // timers may be late by idleLate
@@ -99,6 +104,7 @@ func (c *collections) after(last time.Time) {
 
 // allowance is what holds after a collection that came so long after another.
 func (c *collections) allowance(since time.Duration) allowance {
+	rounds := c.rounds.Add(1)
 	switch {
 	case c.resting.Swap(false):
 		c.calm.Stop()
@@ -107,7 +113,7 @@ func (c *collections) allowance(since time.Duration) allowance {
 	case since >= idleAfter:
 		c.setLate(true)
 		return idle
-	case !c.settled.Load():
+	case !c.settled.Load() && rounds <= startRounds:
 		return starting
 	default:
 		c.calm.Reset(idleAfter)

@@ -28,17 +28,20 @@ func TestAllowanceAfterACollection(t *testing.T) {
 	work := busy(8 << 30)
 	for name, c := range map[string]struct {
 		settled, resting bool
+		rounds           int32 // before
 		since            time.Duration
 		want             allowance
 		calm             bool // it is looked at again if no work comes
 	}{
-		"at the start little at a time":                     {false, false, 0, starting, false},
-		"with work a part of the machine":                   {true, false, 2 * time.Second, work, true},
-		"when what is allowed took long to fill it idles":   {true, false, time.Minute, idle, false},
-		"when it was collected because it settled it idles": {true, true, 0, idle, false},
+		"at the start little at a time":                     {false, false, 7, 0, starting, false},
+		"more collections than a start takes are for work":  {false, false, startRounds, 0, work, true},
+		"with work a part of the machine":                   {true, false, 20, 2 * time.Second, work, true},
+		"when what is allowed took long to fill it idles":   {true, false, 20, time.Minute, idle, false},
+		"when it was collected because it settled it idles": {true, true, 20, 0, idle, false},
 	} {
 		all := &collections{busy: work, calm: time.AfterFunc(time.Hour, func() {})}
 		all.calm.Stop()
+		all.rounds.Store(c.rounds)
 		all.settled.Store(c.settled)
 		all.resting.Store(c.resting)
 		if got := all.allowance(c.since); got != c.want {
