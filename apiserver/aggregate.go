@@ -48,7 +48,7 @@ func (s *Server) aggregate(c *genericapiserver.Config, groups []group) error {
 	s.aggregator, err = aggregation.New(aggregation.Config{
 		Store: s.storeOf(apiregistrationv1.GroupName, "apiservices"), REST: c.LoopbackClientConfig,
 		Definitions: s.crd.Informers.Apiextensions().V1().CustomResourceDefinitions(), Served: served,
-		Services: resolver{objects{s}}, Dial: s.config.DialNode, ClientCertificate: certificate,
+		Services: s.services(), Dial: s.config.DialNode, ClientCertificate: certificate,
 		Discovery: c.AggregatedDiscoveryGroupManager, Serializer: c.Serializer,
 	})
 	if err != nil {

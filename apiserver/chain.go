@@ -25,10 +25,13 @@ func socketChain(h http.Handler, c *genericapiserver.Config, limit func(http.Han
 		refuse = challenge(refuse)
 	}
 	h = identify(h, c, refuse)
+	if len(c.CorsAllowedOriginList) > 0 {
+		h = genericfilters.WithCORS(h, c.CorsAllowedOriginList, nil, nil, nil, "true")
+	}
 	h = genericapifilters.WithRequestDeadline(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
 	h = genericfilters.WithWaitGroup(h, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
 	h = genericapifilters.WithCacheControl(h)
-	return observe(h, c)
+	return observe(headers(h, c), c)
 }
 
 // inProcessChain is the same for our own rooms: they are not limited, and

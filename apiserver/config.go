@@ -35,6 +35,7 @@ type Config struct {
 	Authentication        auth.Methods
 	Authorization         auth.Authorization
 	Audit                 *audit.Options
+	Web                   Web
 	AdvertiseAddress      net.IP // where nodes reach this server
 	ServiceAccounts       ServiceAccounts
 	ServiceClusterIPRange string // default 10.96.0.0/12
@@ -54,8 +55,17 @@ type Config struct {
 	ProxyCAPEM                              []byte
 	RequestTimeout                          time.Duration
 	KubeletCAPEM                            []byte // signs agents' serving certificates
-	// KubeletClientCertificate is shown to agents.
-	KubeletClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	KubeletCAFile                           string // instead of KubeletCAPEM
+	// KubeletClientCertificate is shown to agents, or that of the files if
+	// given, which are read anew for each connection.
+	KubeletClientCertificate                    func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	KubeletClientCertFile, KubeletClientKeyFile string
+	// NoAggregatorRouting reaches extension servers and webhooks by the cluster
+	// IP of their service, not by one of its endpoints.
+	NoAggregatorRouting bool
+	// DeleteCollectionWorkers delete the objects of a collection at a time;
+	// default 1.
+	DeleteCollectionWorkers int
 	// Changes to the default set of admission plugins, by upstream's names.
 	EnableAdmissionPlugins, DisableAdmissionPlugins []string
 	// AdmissionConfigFile is an AdmissionConfiguration; none when empty.

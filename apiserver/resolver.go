@@ -9,6 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/util/proxy"
+	"k8s.io/apiserver/pkg/util/webhook"
 	listers "k8s.io/client-go/listers/core/v1"
 )
 
@@ -17,6 +18,22 @@ import (
 // machine of the API server need not have a proxier. Services without one are
 // tried by their cluster IP.
 type resolver struct{ objects objects }
+
+// services finds them as the server is configured to.
+func (s *Server) services() webhook.ServiceResolver {
+	if s.config.NoAggregatorRouting {
+		return byAddress{objects{s}}
+	}
+	return resolver{objects{s}}
+}
+
+// byAddress finds services by their cluster IPs.
+type byAddress struct{ objects objects }
+
+// ResolveEndpoint implements webhook.ServiceResolver.
+func (b byAddress) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
+	return proxy.ResolveCluster(stored(b), namespace, name, port)
+}
 
 // ResolveEndpoint implements webhook.ServiceResolver.
 func (r resolver) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {

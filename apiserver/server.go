@@ -96,7 +96,10 @@ var release = strings.TrimPrefix(Version[:strings.LastIndexByte(Version, '.')], 
 // and never changed after.
 var shared = sync.OnceValue(func() *types {
 	s := scheme.New()
-	return &types{s, serializer.NewCodecFactory(s), runtime.NewParameterCodec(s), openapi.New(release, s, apiextensions.Scheme)}
+	// Lists are written object by object: a client that reads slowly has the
+	// memory of one of them, not of all.
+	codecs := serializer.NewCodecFactory(s, serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
+	return &types{s, codecs, runtime.NewParameterCodec(s), openapi.New(release, s, apiextensions.Scheme)}
 })
 
 type types struct {
@@ -180,7 +183,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	cfg.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
-	if s.crd, err = crd.New(ctx, *cfg, s.store, resolver{objects{s}}, s.config.DialNode); err != nil {
+	if s.crd, err = crd.New(ctx, *cfg, s.store, s.services(), s.config.DialNode); err != nil {
 		return err
 	}
 	if err := s.addSubresources(); err != nil {
@@ -286,11 +289,13 @@ func (s *Server) openResource(t *types, k *api.Kind, getter generic.RESTOptionsG
 		from = existing // a further version
 	}
 	expressions.Attach(k)
+	admission.Reserve(k)
 	keepMandatory(k)
 	r, err := registry.New(t.scheme, k, getter, from)
 	if err != nil {
 		return err
 	}
+	r.Store.DeleteCollectionWorkers = max(1, s.config.DeleteCollectionWorkers)
 	if k.GVR.Resource == "events" && from == nil {
 		ttl := uint64(s.config.EventTTL / time.Second)
 		r.Store.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return ttl, nil }
@@ -348,6 +353,9 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	c.PublicAddress = s.config.AdvertiseAddress
 	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = s.config.MaxRequestsInFlight, s.config.MaxMutatingInFlight
 	c.RequestTimeout = s.config.RequestTimeout
+	if err := s.config.Web.apply(c); err != nil {
+		return nil, err
+	}
 	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	c.SkipOpenAPIInstallation = true
@@ -360,6 +368,9 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 		port = s.config.Listener.Addr().(*net.TCPAddr).Port
 	}
 	c.ExternalAddress = net.JoinHostPort(s.config.AdvertiseAddress.String(), strconv.Itoa(port))
+	if name := s.config.Web.ExternalHostname; name != "" {
+		c.ExternalAddress = name
+	}
 	c.DiscoveryAddresses = discovery.DefaultAddresses{DefaultAddress: c.ExternalAddress}
 	for _, add := range []func(*genericapiserver.Config) error{s.authenticate, s.authorize, s.record, s.encrypt} {
 		if err := add(c); err != nil {
@@ -369,12 +380,25 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	var err error
 	c.AdmissionControl, err = admission.New(admission.Config{
 		Objects: objects{s}, Client: s.client, Informers: s.informers, REST: c.LoopbackClientConfig,
-		Authorizer: c.Authorization.Authorizer, Services: resolver{objects{s}}, Dial: s.config.DialNode, Presence: s.presenceOf, Stop: s.closing.Done(),
+		Authorizer: c.Authorization.Authorizer, Services: s.services(), Dial: s.config.DialNode, Presence: s.presenceOf, Stop: s.closing.Done(),
 		Metrics: s.config.Listener != nil, // nobody reads them without
 		Enable:  s.config.EnableAdmissionPlugins, Disable: s.config.DisableAdmissionPlugins, File: s.config.AdmissionConfigFile, Version: Version,
+		ServerID: c.APIServerID, Documents: s.documentVersions,
 		NotReadySeconds: s.config.NotReadySeconds, UnreachableSeconds: s.config.UnreachableSeconds,
 	})
 	return c, err
+}
+
+// documentVersions are those of the documents of groups by their paths,
+// "apis/apps/v1". Those of built-in groups never change.
+func (s *Server) documentVersions() map[string]string {
+	out := s.crd.Documents()
+	for _, c := range []*restful.Container{s.generic.Handler.GoRestfulContainer, s.crd.GenericAPIServer.Handler.GoRestfulContainer} {
+		for _, ws := range c.RegisteredWebServices() {
+			out[strings.TrimPrefix(ws.RootPath(), "/")] = ""
+		}
+	}
+	return out
 }
 
 func (s *Server) addHealth() error {

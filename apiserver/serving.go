@@ -27,6 +27,7 @@ func (s *Server) secure(c *genericapiserver.Config) error {
 	t := s.config.TLS
 	o := &options.SecureServingOptions{
 		Listener: s.config.Listener, SNICertKeys: t.SNI,
+		DisableHTTP2Serving: s.config.Web.NoHTTP2, HTTP2MaxStreamsPerConnection: s.config.Web.HTTP2MaxStreams,
 		MinTLSVersion: t.MinVersion, CipherSuites: t.CipherSuites, CurvePreferences: t.CurvePreferences,
 	}
 	cert, key := s.config.TLSCertFile, s.config.TLSKeyFile

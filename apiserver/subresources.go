@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -145,14 +146,47 @@ func (s *Server) repairServices(ctx context.Context) error {
 // cluster's CA.
 func (s *Server) agentTransport() (http.RoundTripper, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
-	if len(s.config.KubeletCAPEM) > 0 && !cfg.RootCAs.AppendCertsFromPEM(s.config.KubeletCAPEM) {
+	pem, err := s.kubeletCA()
+	if err != nil {
+		return nil, err
+	}
+	if len(pem) > 0 && !cfg.RootCAs.AppendCertsFromPEM(pem) {
 		return nil, errors.New("kubelet CA holds no certificate")
 	}
-	cfg.GetClientCertificate = s.config.KubeletClientCertificate
+	if cfg.GetClientCertificate, err = s.kubeletClientCertificate(); err != nil {
+		return nil, err
+	}
 	// HTTP/1.1: streams take over the connection.
 	return &http.Transport{
 		DialContext: s.config.DialNode, TLSClientConfig: cfg, TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
+	}, nil
+}
+
+// kubeletCA signs the certificates of node agents.
+func (s *Server) kubeletCA() ([]byte, error) {
+	if s.config.KubeletCAFile == "" {
+		return s.config.KubeletCAPEM, nil
+	}
+	pem, err := os.ReadFile(s.config.KubeletCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("--kubelet-certificate-authority: %w", err)
+	}
+	return pem, nil
+}
+
+// kubeletClientCertificate is shown to node agents.
+func (s *Server) kubeletClientCertificate() (func(*tls.CertificateRequestInfo) (*tls.Certificate, error), error) {
+	cert, key := s.config.KubeletClientCertFile, s.config.KubeletClientKeyFile
+	if cert == "" && key == "" {
+		return s.config.KubeletClientCertificate, nil
+	}
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		return nil, fmt.Errorf("--kubelet-client-certificate, --kubelet-client-key: %w", err)
+	}
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		return &pair, err
 	}, nil
 }
 

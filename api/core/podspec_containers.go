@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -78,7 +77,7 @@ func (s *podSpec) checkEphemeralContainers(fld *field.Path) {
 		if ec.TargetContainerName != "" && !targets.Has(ec.TargetContainerName) {
 			s.NotFound(p.Child("targetContainerName"), ec.TargetContainerName)
 		}
-		for _, f := range setFields(ec.EphemeralContainerCommon) {
+		for _, f := range validate.SetFields(ec.EphemeralContainerCommon) {
 			if ephemeralForbidden.Has(f) {
 				s.Forbidden(p.Child(f), why)
 			}
@@ -98,19 +97,6 @@ func (s *podSpec) checkEphemeralContainers(fld *field.Path) {
 // because they share a type with the others.
 var ephemeralForbidden = sets.New("ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules",
 	"livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
-
-// setFields are the names of the fields of a struct that are not zero, as they
-// are spelt in paths.
-func setFields(of any) []string {
-	var names []string
-	v := reflect.ValueOf(of)
-	for i := range v.NumField() {
-		if name := v.Type().Field(i).Name; !v.Field(i).IsZero() {
-			names = append(names, strings.ToLower(name[:1])+name[1:])
-		}
-	}
-	return names
-}
 
 // uniqueName reports a name that another container has and keeps it in names.
 func (s *podSpec) uniqueName(names sets.Set[string], name string, p *field.Path) {

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -219,14 +218,7 @@ func (s *podSpec) checkEphemeralVolume(v *corev1.Volume, p, parent *field.Path) 
 	if t == nil {
 		s.Required(at, "")
 	} else {
-		meta := at.Child("metadata")
-		s.Add(apivalidation.ValidateAnnotations(t.Annotations, meta.Child("annotations")))
-		s.Add(metav1validation.ValidateLabels(t.Labels, meta.Child("labels")))
-		for _, f := range setFields(t.ObjectMeta) {
-			if f != "annotations" && f != "labels" {
-				s.Forbidden(meta.Child(f), "cannot be set")
-			}
-		}
+		s.TemplateMeta(at.Child("metadata"), &t.ObjectMeta)
 		s.Add(validateClaimSpec(&t.Spec, at.Child("spec")))
 	}
 	if s.isPod() && s.meta.Name != "" && v.Name != "" {

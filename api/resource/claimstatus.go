@@ -17,22 +17,42 @@ import (
 )
 
 // device names a device, or a share of one.
-type device struct{ driver, pool, device, share string }
+type device struct {
+	Driver, Pool, Device string
+	ShareID              string `json:",omitempty"`
+}
 
-func (d device) String() string {
-	name := d.driver + "/" + d.pool + "/" + d.device
-	if d.share != "" {
-		name += "/" + d.share
+// devices are those of an allocation.
+func devices(a *resourcev1.AllocationResult) sets.Set[device] {
+	out := sets.New[device]()
+	if a != nil {
+		for _, r := range a.Devices.Results {
+			out.Insert(device{r.Driver, r.Pool, r.Device, string(ptr.Deref(r.ShareID, ""))})
+		}
 	}
-	return name
+	return out
+}
+
+// reported is the device that a status tells of.
+func reported(d *resourcev1.AllocatedDeviceStatus) device {
+	return device{d.Driver, d.Pool, d.Device, ptr.Deref(d.ShareID, "")}
+}
+
+// dropDevices forgets what drivers tell of devices that a claim no longer has.
+func dropDevices(obj, old *resourcev1.ResourceClaim) {
+	gone := devices(old.Status.Allocation).Difference(devices(obj.Status.Allocation))
+	obj.Status.Devices = slices.DeleteFunc(obj.Status.Devices, func(d resourcev1.AllocatedDeviceStatus) bool { return gone.Has(reported(&d)) })
+	if len(obj.Status.Devices) == 0 {
+		obj.Status.Devices = nil
+	}
 }
 
 // checkClaimStatus checks what was given to a claim, and to whom.
 func checkClaimStatus(obj, old *resourcev1.ResourceClaim) field.ErrorList {
-	c, s, fld := newClaim(&obj.Spec.Devices), &obj.Status, field.NewPath("status")
+	c, s, fld := newClaim(&validate.Errors{}, &obj.Spec.Devices), &obj.Status, field.NewPath("status")
 	reserved := fld.Child("reservedFor")
-	distinctAs(&c.Errors, s.ReservedFor, resourcev1.ResourceClaimReservedForMaxSize, reserved,
-		func(r *resourcev1.ResourceClaimConsumerReference) types.UID { return r.UID }, whole,
+	unique(c.Errors, s.ReservedFor, resourcev1.ResourceClaimReservedForMaxSize, reserved,
+		func(r *resourcev1.ResourceClaimConsumerReference) types.UID { return r.UID },
 		func(r *resourcev1.ResourceClaimConsumerReference, p *field.Path) {
 			c.Text(p.Child("resource"), r.Resource)
 			c.Text(p.Child("name"), r.Name)
@@ -51,7 +71,7 @@ func checkClaimStatus(obj, old *resourcev1.ResourceClaim) field.ErrorList {
 	switch p := fld.Child("allocation"); {
 	case s.Allocation != nil && old.Status.Allocation != nil:
 		if !apiequality.Semantic.DeepEqual(s.Allocation, old.Status.Allocation) {
-			c.Invalid(p, nil, "field cannot be modified once set")
+			c.Declared().Invalid(p, nil, "field cannot be modified once set")
 		}
 	case s.Allocation != nil:
 		c.checkAllocation(s.Allocation, p)
@@ -61,40 +81,28 @@ func checkClaimStatus(obj, old *resourcev1.ResourceClaim) field.ErrorList {
 
 // checkDevices checks what drivers tell about the devices that were given.
 func (c *claim) checkDevices(s *resourcev1.ResourceClaimStatus, fld *field.Path) {
-	given := sets.New[device]()
-	if s.Allocation != nil {
-		for _, r := range s.Allocation.Devices.Results {
-			given.Insert(device{r.Driver, r.Pool, r.Device, string(ptr.Deref(r.ShareID, ""))})
-		}
-	}
-	name := func(d *resourcev1.AllocatedDeviceStatus) device {
-		return device{d.Driver, d.Pool, d.Device, ptr.Deref(d.ShareID, "")}
-	}
-	distinct(&c.Errors, s.Devices, len(s.Devices), fld, name, func(d *resourcev1.AllocatedDeviceStatus, p *field.Path) {
-		c.checkDeviceName(d.Driver, d.Pool, d.Device, p)
+	given := devices(s.Allocation)
+	unique(c.Errors, s.Devices, len(s.Devices), fld, reported, func(d *resourcev1.AllocatedDeviceStatus, p *field.Path) {
+		c.DriverName(p.Child("driver"), d.Driver)
+		checkPool(c.Errors, d.Pool, p.Child("pool"))
+		c.DNSLabel(p.Child("device"), d.Device)
 		if d.ShareID != nil {
-			checkUID(&c.Errors, *d.ShareID, p.Child("shareID"))
+			checkUID(c.Errors, *d.ShareID, p.Child("shareID"))
 		}
-		if id := name(d); !given.Has(id) {
-			c.Invalid(p, id.String(), "must be an allocated device in the claim")
+		if id := reported(d); !given.Has(id) {
+			c.Invalid(p, id, "must be an allocated device in the claim")
 		}
 		if n := len(d.Conditions); n > resourcev1.AllocatedDeviceStatusMaxConditions {
 			c.TooMany(p.Child("conditions"), n, resourcev1.AllocatedDeviceStatusMaxConditions)
 		}
 		c.Add(metav1validation.ValidateConditions(d.Conditions, p.Child("conditions")))
 		if d.Data != nil && len(d.Data.Raw) > 0 {
-			checkRaw(&c.Errors, d.Data.Raw, false, resourcev1.AllocatedDeviceStatusDataMaxLength, p.Child("data"))
+			checkRaw(c.Errors, d.Data.Raw, false, resourcev1.AllocatedDeviceStatusDataMaxLength, p.Child("data"))
 		}
 		if d.NetworkData != nil {
 			c.checkNetwork(d.NetworkData, p.Child("networkData"))
 		}
 	})
-}
-
-func (c *claim) checkDeviceName(driver, pool, name string, p *field.Path) {
-	c.DriverName(p.Child("driver"), driver)
-	checkPool(&c.Errors, pool, p.Child("pool"))
-	c.DNSLabel(p.Child("device"), name)
 }
 
 func (c *claim) checkNetwork(n *resourcev1.NetworkDeviceData, p *field.Path) {
@@ -104,7 +112,7 @@ func (c *claim) checkNetwork(n *resourcev1.NetworkDeviceData, p *field.Path) {
 	if len(n.HardwareAddress) > resourcev1.NetworkDeviceDataHardwareAddressMaxLength {
 		c.TooLong(p.Child("hardwareAddress"), resourcev1.NetworkDeviceDataHardwareAddressMaxLength)
 	}
-	distinct(&c.Errors, n.IPs, resourcev1.NetworkDeviceDataMaxIPs, p.Child("ips"), itself, func(address *string, p *field.Path) {
+	unique(c.Errors, n.IPs, resourcev1.NetworkDeviceDataMaxIPs, p.Child("ips"), itself, func(address *string, p *field.Path) {
 		c.Add(validation.IsValidInterfaceAddress(p, *address))
 	})
 }
@@ -112,23 +120,25 @@ func (c *claim) checkNetwork(n *resourcev1.NetworkDeviceData, p *field.Path) {
 // checkAllocation checks a new allocation; a stored one cannot change.
 func (c *claim) checkAllocation(a *resourcev1.AllocationResult, fld *field.Path) {
 	p := fld.Child("devices")
-	each(&c.Errors, a.Devices.Results, resourcev1.AllocationResultsMaxSize, p.Child("results"),
+	each(c.Errors, a.Devices.Results, resourcev1.AllocationResultsMaxSize, p.Child("results"),
 		func(r *resourcev1.DeviceRequestAllocationResult, p *field.Path) {
 			c.checkReference(r.Request, p.Child("request"))
-			c.checkDeviceName(r.Driver, r.Pool, r.Device, p)
-			checkBindingConditions(&c.Errors, r.BindingConditions, r.BindingFailureConditions, p)
-			checkTolerations(&c.Errors, r.Tolerations, p.Child("tolerations"))
+			checkDriver(c.Errors, r.Driver, p.Child("driver"))
+			checkPool(c.Declared(), r.Pool, p.Child("pool"))
+			c.DNSLabel(p.Child("device"), r.Device)
+			checkBindingConditions(c.Errors, r.BindingConditions, r.BindingFailureConditions, p)
+			checkTolerations(c.Errors, r.Tolerations, p.Child("tolerations"))
 			if r.ShareID != nil {
-				checkUID(&c.Errors, string(*r.ShareID), p.Child("shareID"))
+				checkUID(c.Errors, string(*r.ShareID), p.Child("shareID"))
 			}
-			checkSkipped(&c.Errors, r.SkipNodeOperations, p.Child("skipNodeOperations"))
+			checkSkipped(c.Errors, r.SkipNodeOperations, p.Child("skipNodeOperations"))
 		})
 	// Twice the size: of the class and of the claim.
-	each(&c.Errors, a.Devices.Config, 2*resourcev1.DeviceConfigMaxSize, p.Child("config"),
+	each(c.Errors, a.Devices.Config, 2*resourcev1.DeviceConfigMaxSize, p.Child("config"),
 		func(k *resourcev1.DeviceAllocationConfiguration, p *field.Path) {
-			validate.RequiredEnum(&c.Errors, p.Child("source"), k.Source, resourcev1.AllocationConfigSourceClaim, resourcev1.AllocationConfigSourceClass)
+			validate.RequiredEnum(c.Declared(), p.Child("source"), k.Source, resourcev1.AllocationConfigSourceClaim, resourcev1.AllocationConfigSourceClass)
 			c.checkReferences(k.Requests, p.Child("requests"))
-			checkConfiguration(&c.Errors, &k.DeviceConfiguration, false, p)
+			checkConfiguration(c.Errors, &k.DeviceConfiguration, false, p)
 		})
 	if a.NodeSelector != nil {
 		c.Add(core.ValidateNodeSelector(a.NodeSelector, fld.Child("nodeSelector")))

@@ -1,9 +1,12 @@
 package resource
 
 import (
-	corev1 "k8s.io/api/core/v1"
+	"context"
+
 	resourcev1 "k8s.io/api/resource/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/operation"
+	apivalidate "k8s.io/apimachinery/pkg/api/validate"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
@@ -35,8 +38,8 @@ func checkClass(c, old *resourcev1.DeviceClass) field.ErrorList {
 	each(&e, c.Spec.Config, resourcev1.DeviceConfigMaxSize, fld.Child("config"), func(config *resourcev1.DeviceClassConfiguration, p *field.Path) {
 		checkConfiguration(&e, &config.DeviceConfiguration, stored, p)
 	})
-	if name := c.Spec.ExtendedResourceName; name != nil && !validate.IsExtended(corev1.ResourceName(*name)) {
-		e.Invalid(fld.Child("extendedResourceName"), *name, "must be a valid extended resource name")
+	if name := c.Spec.ExtendedResourceName; name != nil {
+		e.Declared().Add(apivalidate.ExtendedResourceName(context.Background(), operation.Operation{}, fld.Child("extendedResourceName"), name, nil))
 	}
 	return e.List()
 }

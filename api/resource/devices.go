@@ -32,23 +32,23 @@ func checkConfiguration(e *validate.Errors, c *resourcev1.DeviceConfiguration, s
 		e.Required(p, "")
 		return
 	}
-	e.DriverName(p.Child("driver"), c.Opaque.Driver)
+	checkDriver(e, c.Opaque.Driver, p.Child("driver"))
 	checkRaw(e, c.Opaque.Parameters.Raw, stored, resourcev1.OpaqueParametersMaxLength, p.Child("parameters"))
 }
 
 func checkTaint(e *validate.Errors, t *resourcev1.DeviceTaint, fld *field.Path) {
 	e.Add(metav1validation.ValidateLabelName(t.Key, fld.Child("key")))
 	checkLabelValue(e, t.Value, fld.Child("value"))
-	validate.RequiredEnum(e, fld.Child("effect"), t.Effect, effects...)
+	validate.RequiredEnum(e.Declared(), fld.Child("effect"), t.Effect, effects...)
 }
 
 func checkTolerations(e *validate.Errors, tolerations []resourcev1.DeviceToleration, fld *field.Path) {
 	for i := range tolerations {
 		t, p := &tolerations[i], fld.Index(i)
 		if t.Key != "" {
-			e.Add(metav1validation.ValidateLabelName(t.Key, p.Child("key")))
+			e.Declared().Add(metav1validation.ValidateLabelName(t.Key, p.Child("key")))
 		}
-		validate.RequiredEnum(e, p.Child("operator"), t.Operator, resourcev1.DeviceTolerationOpEqual, resourcev1.DeviceTolerationOpExists)
+		validate.RequiredEnum(e.Declared(), p.Child("operator"), t.Operator, resourcev1.DeviceTolerationOpEqual, resourcev1.DeviceTolerationOpExists)
 		switch {
 		case t.Operator == resourcev1.DeviceTolerationOpEqual:
 			checkLabelValue(e, t.Value, p.Child("value"))
@@ -56,7 +56,7 @@ func checkTolerations(e *validate.Errors, tolerations []resourcev1.DeviceTolerat
 			e.Invalid(p.Child("value"), t.Value, "must be empty for operator `Exists`")
 		}
 		if t.Effect != "" {
-			validate.Enum(e, p.Child("effect"), t.Effect, effects...)
+			validate.Enum(e.Declared(), p.Child("effect"), t.Effect, effects...)
 		}
 	}
 }

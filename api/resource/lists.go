@@ -22,25 +22,31 @@ func each[T any](e *validate.Errors, list []T, limit int, fld *field.Path, check
 
 // distinct is each, of entries that no two may have the same key of.
 func distinct[T any, K comparable](e *validate.Errors, list []T, limit int, fld *field.Path, key func(*T) K, check func(*T, *field.Path)) {
-	distinctAs(e, list, limit, fld, key, func(v *T) any { return key(v) }, check)
+	if each(e, list, limit, fld, check) {
+		twice(list, key, func(i int) { e.Duplicate(fld.Index(i), key(&list[i])) })
+	}
 }
 
-// distinctAs is distinct with another way to show what is there twice.
-func distinctAs[T any, K comparable](e *validate.Errors, list []T, limit int, fld *field.Path, key func(*T) K, shown func(*T) any, check func(*T, *field.Path)) {
-	if !each(e, list, limit, fld, check) {
-		return
+// unique is distinct where Kubernetes declares the limit and the key in the
+// type, and shows the whole of what is there twice.
+func unique[T any, K comparable](e *validate.Errors, list []T, limit int, fld *field.Path, key func(*T) K, check func(*T, *field.Path)) {
+	if len(list) <= limit {
+		twice(list, key, func(i int) { e.Declared().Duplicate(fld.Index(i), list[i]) })
 	}
+	each(e, list, limit, fld, check)
+}
+
+// twice tells the places of entries whose key an earlier one has.
+func twice[T any, K comparable](list []T, key func(*T) K, tell func(i int)) {
 	seen := sets.New[K]()
 	for i := range list {
 		k := key(&list[i])
 		if seen.Has(k) {
-			e.Duplicate(fld.Index(i), shown(&list[i]))
+			tell(i)
 		}
 		seen.Insert(k)
 	}
 }
-
-func whole[T any](v *T) any { return *v }
 
 func itself[T any](v *T) T { return *v }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -25,6 +26,19 @@ func checkPool(e *validate.Errors, name string, fld *field.Path) {
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		e.DNSSubdomain(fld, part)
+	}
+}
+
+// checkDriver checks the name of a driver where Kubernetes declares its form in
+// the type, in other words than those of e.DriverName.
+func checkDriver(e *validate.Errors, name string, fld *field.Path) {
+	if name == "" {
+		e.Declared().Required(fld, "")
+		return
+	}
+	e.Declared().Messages(fld, name, content.IsDNS1123SubdomainCaseless(name))
+	if utf8.RuneCountInString(name) > resourcev1.DriverNameMaxLength {
+		e.Declared().Add(field.ErrorList{field.TooLongCharacters(fld, name, resourcev1.DriverNameMaxLength)})
 	}
 }
 

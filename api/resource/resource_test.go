@@ -1,6 +1,7 @@
 package resource_test
 
 import (
+	"strings"
 	"testing"
 
 	resourcev1 "k8s.io/api/resource/v1"
@@ -81,8 +82,8 @@ func TestClaims(t *testing.T) {
 			},
 			[]string{
 				`spec.devices.constraints[1].requests[0]: Invalid value: "a/y": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'`,
-				`spec.devices.constraints[1].matchAttribute: Invalid value: "numa": a fully qualified name must be a domain and a name separated by a slash`,
 				`spec.devices.constraints[2]: Required value: exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set`,
+				`spec.devices.constraints[1].matchAttribute: Invalid value: "numa": a fully qualified name must be a domain and a name separated by a slash`,
 			},
 		},
 		{
@@ -142,7 +143,7 @@ func TestClaimStatus(t *testing.T) {
 				c.Status = resourcev1.ResourceClaimStatus{ReservedFor: []resourcev1.ResourceClaimConsumerReference{user, user}}
 			}),
 			empty, "pending",
-			[]string{`status.reservedFor[1]: Duplicate value: {"resource":"pods","name":"p","uid":"u"}`, "status.reservedFor: Forbidden: may not be specified when `allocated` is not set"},
+			[]string{"status.reservedFor: Forbidden: may not be specified when `allocated` is not set", `status.reservedFor[1]: Duplicate value: {"resource":"pods","name":"p","uid":"u"}`},
 		},
 		{
 			"an allocation stays", claim(func(c *resourcev1.ResourceClaim) { c.Status.Allocation.Devices.Results[0].Device = "other" }), claim(nil), "allocated",
@@ -162,7 +163,7 @@ func TestClaimStatus(t *testing.T) {
 			claim(func(c *resourcev1.ResourceClaim) {
 				c.Status.Devices = []resourcev1.AllocatedDeviceStatus{{Driver: "d.example.com", Pool: "n1", Device: "else"}}
 			}),
-			claim(nil), "allocated", []string{"status.devices[0]: Invalid value: \"d.example.com/n1/else\": must be an allocated device in the claim"},
+			claim(nil), "allocated", []string{"status.devices[0]: Invalid value: {\"Driver\":\"d.example.com\",\"Pool\":\"n1\",\"Device\":\"else\"}: must be an allocated device in the claim"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -228,13 +229,16 @@ func TestSlices(t *testing.T) {
 			device(func(d *resourcev1.Device) {
 				d.Attributes = map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{
 					"a": {}, "b": {VersionValue: ptr.To("1.x")}, "c/d/e": {BoolValue: ptr.To(true)}, "f": {StringValues: []string{}},
+					"g": {StringValue: ptr.To("x"), IntValue: ptr.To(int64(1))},
 				}
 			}),
 			[]string{
-				"spec.devices[0].attributes[a]: Invalid value: \"\": must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`",
 				"spec.devices[0].attributes[b].version: Invalid value: \"1.x\": must be a string compatible with semver.org spec 2.0.0",
 				"spec.devices[0].attributes: Invalid value: \"c/d/e\": must not contain more than one slash",
 				"spec.devices[0].attributes[f].strings: Invalid value: []: must not be empty if specified",
+				"spec.devices[0].attributes[a]: Invalid value: \"\": must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`",
+				"spec.devices[0].attributes[f]: Invalid value: \"\": must specify one of: ",
+				"spec.devices[0].attributes[g]: Invalid value: \"{int, string}\": must specify exactly one of: `int`, `bool`, ",
 			},
 		},
 		{
@@ -280,6 +284,10 @@ func TestSlices(t *testing.T) {
 			kindtest.Errors(t, resource.ResourceSlice.ValidateCreate(c.slice), c.want...)
 		})
 	}
+	kindtest.Errors(t, resource.ResourceSlice.ValidateCreate(valid(func(s *resourcev1.ResourceSliceSpec) {
+		s.Devices = nil
+		s.SharedCounters = []resourcev1.CounterSet{{Name: "a"}, {Name: "a", Counters: map[string]resourcev1.Counter{"bad!": {}}}}
+	})), `spec.sharedCounters[1]: Duplicate value: {"name":"a"`, "spec.sharedCounters[0].counters: Required value", `spec.sharedCounters[1].counters: Invalid value: "bad!"`)
 	moved := valid(func(s *resourcev1.ResourceSliceSpec) { s.NodeName = ptr.To("n2") })
 	kindtest.Errors(t, resource.ResourceSlice.ValidateUpdate(moved, valid(nil)), `spec.nodeName: Invalid value: "n2": field is immutable`)
 	tainted := device(func(d *resourcev1.Device) { d.Taints = []resourcev1.DeviceTaint{{Key: "k", Effect: "NoSchedule"}} })
@@ -292,10 +300,56 @@ func TestSlices(t *testing.T) {
 func TestClassesAndRules(t *testing.T) {
 	kindtest.Errors(t, resource.DeviceClass.ValidateCreate(&resourcev1.DeviceClass{Spec: resourcev1.DeviceClassSpec{
 		Selectors: []resourcev1.DeviceSelector{{}}, ExtendedResourceName: ptr.To("cpu"),
-	}}), "spec.selectors[0].cel: Required value", `spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name`)
+		Config: []resourcev1.DeviceClassConfiguration{
+			{DeviceConfiguration: resourcev1.DeviceConfiguration{Opaque: &resourcev1.OpaqueDeviceConfiguration{}}},
+			{DeviceConfiguration: resourcev1.DeviceConfiguration{Opaque: &resourcev1.OpaqueDeviceConfiguration{
+				Driver: strings.Repeat("a", 254), Parameters: runtime.RawExtension{Raw: []byte("{}")},
+			}}},
+		},
+	}}), "spec.selectors[0].cel: Required value", "spec.config[0].opaque.parameters: Required value", "spec.config[0].opaque.driver: Required value",
+		`spec.config[1].opaque.driver: Invalid value: "`+strings.Repeat("a", 254)+`": must be no more than 253 bytes`,
+		"spec.config[1].opaque.driver: Too long: may not be more than 63 characters",
+		`spec.extendedResourceName: Invalid value: "cpu": a name must be a domain-prefixed path, such as 'example.com/my-prop'`)
 	rule := &resourcev1.DeviceTaintRule{Spec: resourcev1.DeviceTaintRuleSpec{
 		DeviceSelector: &resourcev1.DeviceTaintSelector{Pool: ptr.To("")}, Taint: resourcev1.DeviceTaint{Key: "k", Effect: "Odd"},
 	}}
 	kindtest.Errors(t, resource.DeviceTaintRule.Validate(rule), "spec.deviceSelector.pool: Required value",
 		`spec.taint.effect: Unsupported value: "Odd": supported values: "NoExecute", "NoSchedule", "None"`)
+}
+
+func TestClaimTemplates(t *testing.T) {
+	template := func(change func(*resourcev1.ResourceClaimTemplateSpec)) *resourcev1.ResourceClaimTemplate {
+		c := &resourcev1.ResourceClaimTemplate{}
+		c.Spec.Spec.Devices.Requests = []resourcev1.DeviceRequest{{Name: "a", FirstAvailable: []resourcev1.DeviceSubRequest{{Name: "x", DeviceClassName: "gpu", AllocationMode: "All"}}}}
+		change(&c.Spec)
+		return c
+	}
+	named := template(func(s *resourcev1.ResourceClaimTemplateSpec) { s.Name = "a" })
+	kindtest.Errors(t, resource.ResourceClaimTemplate.ValidateCreate(named), "spec.metadata.name: Forbidden: cannot be set")
+	kindtest.Errors(t, resource.ResourceClaimTemplate.ValidateUpdate(named, named))
+	other := template(func(s *resourcev1.ResourceClaimTemplateSpec) {
+		s.Name = "a"
+		s.Spec.Devices.Requests[0].FirstAvailable[0].DeviceClassName = ""
+	})
+	kindtest.Errors(t, resource.ResourceClaimTemplate.ValidateUpdate(other, named), "spec.metadata.name: Forbidden", "spec: Invalid value: ",
+		"spec.spec.devices.requests[0].firstAvailable[0].deviceClassName: Required value")
+}
+
+func TestWhatDriversTellOfDevicesGoesWithThem(t *testing.T) {
+	old := &resourcev1.ResourceClaim{}
+	old.Status.Allocation = &resourcev1.AllocationResult{Devices: resourcev1.DeviceAllocationResult{Results: []resourcev1.DeviceRequestAllocationResult{
+		{Driver: "d", Pool: "p", Device: "a"}, {Driver: "d", Pool: "p", Device: "b"},
+	}}}
+	old.Status.Devices = []resourcev1.AllocatedDeviceStatus{{Driver: "d", Pool: "p", Device: "a"}, {Driver: "d", Pool: "p", Device: "b"}}
+	claim := old.DeepCopy()
+	claim.Status.Allocation.Devices.Results = claim.Status.Allocation.Devices.Results[:1]
+	resource.ResourceClaim.Status.PrepareUpdate(claim, old)
+	if len(claim.Status.Devices) != 1 || claim.Status.Devices[0].Device != "a" {
+		t.Errorf("left of the devices: %v", claim.Status.Devices)
+	}
+	claim.Status.Allocation = nil
+	resource.ResourceClaim.Status.PrepareUpdate(claim, old)
+	if claim.Status.Devices != nil {
+		t.Errorf("left of the devices: %v", claim.Status.Devices)
+	}
 }

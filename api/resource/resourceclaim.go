@@ -17,14 +17,18 @@ var ResourceClaim = api.Of[resourcev1.ResourceClaim]{
 	Group: resourcev1.GroupName, Version: "v1", Kind: "ResourceClaim", Resource: "resourceclaims",
 	ReturnDeleted: true,
 
-	Default:        func(c *resourcev1.ResourceClaim) { defaultClaim(&c.Spec); defaultResults(&c.Status) },
-	ValidateCreate: func(c *resourcev1.ResourceClaim) field.ErrorList { return checkClaim(&c.Spec, field.NewPath("spec")) },
+	Default: func(c *resourcev1.ResourceClaim) { defaultClaim(&c.Spec); defaultResults(&c.Status) },
+	ValidateCreate: func(c *resourcev1.ResourceClaim) field.ErrorList {
+		var e validate.Errors
+		checkClaim(&e, &c.Spec, field.NewPath("spec"))
+		return e.List()
+	},
 	ValidateUpdate: func(c, old *resourcev1.ResourceClaim) field.ErrorList {
 		var e validate.Errors
 		e.Unchanged(field.NewPath("spec"), c.Spec, old.Spec)
 		return e.List()
 	},
-	Status: &api.Status[resourcev1.ResourceClaim]{KeepMetadata: true, NoTable: true, Validate: checkClaimStatus},
+	Status: &api.Status[resourcev1.ResourceClaim]{KeepMetadata: true, NoTable: true, PrepareUpdate: dropDevices, Validate: checkClaimStatus},
 
 	Columns: []api.Column[resourcev1.ResourceClaim]{
 		print.Name[resourcev1.ResourceClaim](),
@@ -95,7 +99,7 @@ func defaultResults(s *resourcev1.ResourceClaimStatus) {
 
 // claim is what a claim's parts are checked against.
 type claim struct {
-	validate.Errors
+	*validate.Errors
 	// requests are the names that parts may refer to: "request" and
 	// "request/subrequest".
 	requests sets.Set[string]
@@ -104,8 +108,8 @@ type claim struct {
 	compared map[string]sets.Set[string]
 }
 
-func newClaim(d *resourcev1.DeviceClaim) *claim {
-	c := &claim{requests: sets.New[string](), compared: map[string]sets.Set[string]{}}
+func newClaim(e *validate.Errors, d *resourcev1.DeviceClaim) *claim {
+	c := &claim{Errors: e, requests: sets.New[string](), compared: map[string]sets.Set[string]{}}
 	for i := range d.Requests {
 		c.requests.Insert(d.Requests[i].Name)
 		for j := range d.Requests[i].FirstAvailable {
@@ -134,16 +138,15 @@ func newClaim(d *resourcev1.DeviceClaim) *claim {
 	return c
 }
 
-func checkClaim(s *resourcev1.ResourceClaimSpec, fld *field.Path) field.ErrorList {
-	c, d, p := newClaim(&s.Devices), &s.Devices, fld.Child("devices")
-	distinctAs(&c.Errors, d.Requests, resourcev1.DeviceRequestsMaxSize, p.Child("requests"),
-		func(r *resourcev1.DeviceRequest) string { return r.Name }, whole, c.checkRequest)
-	each(&c.Errors, d.Constraints, resourcev1.DeviceConstraintsMaxSize, p.Child("constraints"), c.checkConstraint)
-	each(&c.Errors, d.Config, resourcev1.DeviceConfigMaxSize, p.Child("config"), func(k *resourcev1.DeviceClaimConfiguration, p *field.Path) {
+func checkClaim(e *validate.Errors, s *resourcev1.ResourceClaimSpec, fld *field.Path) {
+	c, d, p := newClaim(e, &s.Devices), &s.Devices, fld.Child("devices")
+	unique(c.Errors, d.Requests, resourcev1.DeviceRequestsMaxSize, p.Child("requests"),
+		func(r *resourcev1.DeviceRequest) string { return r.Name }, c.checkRequest)
+	each(c.Errors, d.Constraints, resourcev1.DeviceConstraintsMaxSize, p.Child("constraints"), c.checkConstraint)
+	each(c.Errors, d.Config, resourcev1.DeviceConfigMaxSize, p.Child("config"), func(k *resourcev1.DeviceClaimConfiguration, p *field.Path) {
 		c.checkReferences(k.Requests, p.Child("requests"))
-		checkConfiguration(&c.Errors, &k.DeviceConfiguration, false, p)
+		checkConfiguration(c.Errors, &k.DeviceConfiguration, false, p)
 	})
-	return c.List()
 }
 
 func (c *claim) checkRequest(r *resourcev1.DeviceRequest, p *field.Path) {
@@ -155,14 +158,24 @@ func (c *claim) checkRequest(r *resourcev1.DeviceRequest, p *field.Path) {
 	case x != nil && len(r.FirstAvailable) > 0:
 		c.Invalid(p, nil, rule+", but multiple fields are set")
 	case x != nil:
+		if x.DeviceClassName == "" {
+			c.Required(p.Child("exactly", "deviceClassName"), "")
+		} else {
+			c.DNSSubdomain(p.Child("exactly", "deviceClassName"), x.DeviceClassName)
+		}
 		c.checkWanted(&resourcev1.DeviceSubRequest{
 			Name: r.Name, DeviceClassName: x.DeviceClassName, Selectors: x.Selectors, AllocationMode: x.AllocationMode, Count: x.Count,
 			Tolerations: x.Tolerations, Capacity: x.Capacity, DerivedAttributes: x.DerivedAttributes,
 		}, r.Name, p.Child("exactly"))
 	default:
-		distinct(&c.Errors, r.FirstAvailable, resourcev1.FirstAvailableDeviceRequestMaxSize, p.Child("firstAvailable"),
+		unique(c.Errors, r.FirstAvailable, resourcev1.FirstAvailableDeviceRequestMaxSize, p.Child("firstAvailable"),
 			func(s *resourcev1.DeviceSubRequest) string { return s.Name }, func(s *resourcev1.DeviceSubRequest, p *field.Path) {
 				c.DNSLabel(p.Child("name"), s.Name)
+				if s.DeviceClassName == "" {
+					c.Declared().Required(p.Child("deviceClassName"), "")
+				} else {
+					c.Declared().Name(p.Child("deviceClassName"), s.DeviceClassName, validate.LongName)
+				}
 				c.checkWanted(s, r.Name+"/"+s.Name, p)
 			})
 	}
@@ -170,13 +183,8 @@ func (c *claim) checkRequest(r *resourcev1.DeviceRequest, p *field.Path) {
 
 // checkWanted checks which devices are wanted, and how many.
 func (c *claim) checkWanted(r *resourcev1.DeviceSubRequest, name string, p *field.Path) {
-	if r.DeviceClassName == "" {
-		c.Required(p.Child("deviceClassName"), "")
-	} else {
-		c.DNSSubdomain(p.Child("deviceClassName"), r.DeviceClassName)
-	}
-	checkSelectors(&c.Errors, r.Selectors, p.Child("selectors"))
-	distinct(&c.Errors, r.DerivedAttributes, resourcev1.DeviceDerivedAttributesMaxSize, p.Child("derivedAttributes"),
+	checkSelectors(c.Errors, r.Selectors, p.Child("selectors"))
+	distinct(c.Errors, r.DerivedAttributes, resourcev1.DeviceDerivedAttributesMaxSize, p.Child("derivedAttributes"),
 		func(a *resourcev1.DeviceDerivedAttribute) resourcev1.FullyQualifiedName { return a.Name },
 		func(a *resourcev1.DeviceDerivedAttribute, p *field.Path) {
 			c.Text(p.Child("expression"), a.Expression)
@@ -184,7 +192,7 @@ func (c *claim) checkWanted(r *resourcev1.DeviceSubRequest, name string, p *fiel
 				c.Required(p.Child("name"), "")
 				return
 			}
-			checkQualified(&c.Errors, string(a.Name), true, p.Child("name"))
+			checkQualified(c.Errors, string(a.Name), true, p.Child("name"))
 			request, _, _ := strings.Cut(name, "/")
 			if !c.compared[""].Has(string(a.Name)) && !c.compared[name].Has(string(a.Name)) && !c.compared[request].Has(string(a.Name)) {
 				c.Invalid(p.Child("name"), a.Name, "must be referenced by at least one matchAttribute or distinctAttribute constraint targeting this request")
@@ -196,17 +204,17 @@ func (c *claim) checkWanted(r *resourcev1.DeviceSubRequest, name string, p *fiel
 	case r.AllocationMode == resourcev1.DeviceAllocationModeExactCount && r.Count <= 0:
 		c.Invalid(p.Child("count"), r.Count, validate.NotPositive)
 	}
-	validate.Enum(&c.Errors, p.Child("allocationMode"), r.AllocationMode, resourcev1.DeviceAllocationModeAll, resourcev1.DeviceAllocationModeExactCount)
-	checkTolerations(&c.Errors, r.Tolerations, p.Child("tolerations"))
+	validate.Enum(c.Declared(), p.Child("allocationMode"), r.AllocationMode, resourcev1.DeviceAllocationModeAll, resourcev1.DeviceAllocationModeExactCount)
+	checkTolerations(c.Errors, r.Tolerations, p.Child("tolerations"))
 }
 
 func (c *claim) checkConstraint(k *resourcev1.DeviceConstraint, p *field.Path) {
 	c.checkReferences(k.Requests, p.Child("requests"))
 	switch {
 	case k.MatchAttribute != nil:
-		checkQualified(&c.Errors, string(*k.MatchAttribute), true, p.Child("matchAttribute"))
+		checkQualified(c.Declared(), string(*k.MatchAttribute), true, p.Child("matchAttribute"))
 	case k.DistinctAttribute != nil:
-		checkQualified(&c.Errors, string(*k.DistinctAttribute), true, p.Child("distinctAttribute"))
+		checkQualified(c.Declared(), string(*k.DistinctAttribute), true, p.Child("distinctAttribute"))
 	default:
 		c.Required(p, `exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set`)
 	}
@@ -214,7 +222,7 @@ func (c *claim) checkConstraint(k *resourcev1.DeviceConstraint, p *field.Path) {
 
 // checkReferences checks names of requests.
 func (c *claim) checkReferences(names []string, p *field.Path) {
-	distinct(&c.Errors, names, resourcev1.DeviceRequestsMaxSize, p, itself, func(name *string, p *field.Path) { c.checkReference(*name, p) })
+	unique(c.Errors, names, resourcev1.DeviceRequestsMaxSize, p, itself, func(name *string, p *field.Path) { c.checkReference(*name, p) })
 }
 
 func (c *claim) checkReference(name string, p *field.Path) {

@@ -2,12 +2,13 @@ package resource
 
 import (
 	resourcev1 "k8s.io/api/resource/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/print"
+	"github.com/skiffcluster/skiff/api/validate"
 )
 
 // ResourceClaimTemplate is what a claim is made of for each pod that names it.
@@ -16,33 +17,26 @@ var ResourceClaimTemplate = api.Of[resourcev1.ResourceClaimTemplate]{
 	ReturnDeleted: true,
 
 	Default:        func(t *resourcev1.ResourceClaimTemplate) { defaultClaim(&t.Spec.Spec) },
-	ValidateCreate: validateTemplate,
-	ValidateUpdate: validateTemplateUpdate,
+	ValidateCreate: func(t *resourcev1.ResourceClaimTemplate) field.ErrorList { return checkTemplate(t, nil) },
+	ValidateUpdate: func(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {
+		if apiequality.Semantic.DeepEqual(t.Spec, old.Spec) {
+			return nil // what was stored stays valid
+		}
+		return checkTemplate(t, old)
+	},
 
 	Columns: []api.Column[resourcev1.ResourceClaimTemplate]{print.Name[resourcev1.ResourceClaimTemplate](), print.Age[resourcev1.ResourceClaimTemplate]()},
 }
 
-func validateTemplate(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
+// checkTemplate tells what is wrong with a spec as well as, when there was one
+// before, that it may not change at all.
+func checkTemplate(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {
+	var e validate.Errors
 	fld := field.NewPath("spec")
-	errs := apivalidation.ValidateAnnotations(t.Spec.Annotations, fld.Child("metadata", "annotations"))
-	errs = append(errs, metav1validation.ValidateLabels(t.Spec.Labels, fld.Child("metadata", "labels"))...)
-	return append(errs, checkClaim(&t.Spec.Spec, fld.Child("spec"))...)
-}
-
-// validateTemplateUpdate tells what is wrong with the new spec as well as that
-// it may not change at all, what is twice or unknown last.
-func validateTemplateUpdate(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {
-	immutable := apivalidation.ValidateImmutableField(t.Spec, old.Spec, field.NewPath("spec"))
-	if len(immutable) == 0 {
-		return nil // what was stored stays valid
+	e.TemplateMeta(fld.Child("metadata"), &t.Spec.ObjectMeta)
+	checkClaim(&e, &t.Spec.Spec, fld.Child("spec"))
+	if old != nil {
+		e.Add(apivalidation.ValidateImmutableField(t.Spec, old.Spec, fld))
 	}
-	var first, last field.ErrorList
-	for _, err := range validateTemplate(t) {
-		if err.Type == field.ErrorTypeDuplicate || err.Type == field.ErrorTypeNotSupported {
-			last = append(last, err)
-		} else {
-			first = append(first, err)
-		}
-	}
-	return append(append(first, immutable...), last...)
+	return e.List()
 }

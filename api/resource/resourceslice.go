@@ -96,7 +96,7 @@ func checkSlice(obj, old *resourcev1.ResourceSlice) field.ErrorList {
 	perDevice := ptr.Deref(s.PerDeviceNodeSelection, false)
 	distinct(&e, s.Devices, limit, fld.Child("devices"), func(d *resourcev1.Device) string { return d.Name },
 		func(d *resourcev1.Device, p *field.Path) { checkDevice(&e, d, before[d.Name], perDevice, p) })
-	distinct(&e, s.SharedCounters, resourcev1.ResourceSliceMaxCounterSets, fld.Child("sharedCounters"),
+	unique(&e, s.SharedCounters, resourcev1.ResourceSliceMaxCounterSets, fld.Child("sharedCounters"),
 		func(c *resourcev1.CounterSet) string { return c.Name },
 		func(c *resourcev1.CounterSet, p *field.Path) {
 			checkCounters(&e, c.Name, p.Child("name"), c.Counters, resourcev1.ResourceSliceMaxCountersPerCounterSet, p.Child("counters"))

@@ -49,7 +49,7 @@ func checkDevice(e *validate.Errors, d, old *resourcev1.Device, perDevice bool, 
 	if old.Name == "" || !apiequality.Semantic.DeepEqual(old.Taints, d.Taints) {
 		each(e, d.Taints, resourcev1.DeviceTaintsMaxLength, p.Child("taints"), func(t *resourcev1.DeviceTaint, p *field.Path) { checkTaint(e, t, p) })
 	}
-	distinct(e, d.ConsumesCounters, resourcev1.ResourceSliceMaxDeviceCounterConsumptionsPerDevice, p.Child("consumesCounters"),
+	unique(e, d.ConsumesCounters, resourcev1.ResourceSliceMaxDeviceCounterConsumptionsPerDevice, p.Child("consumesCounters"),
 		func(c *resourcev1.DeviceCounterConsumption) string { return c.CounterSet },
 		func(c *resourcev1.DeviceCounterConsumption, p *field.Path) {
 			checkCounters(e, c.CounterSet, p.Child("counterSet"), c.Counters, resourcev1.ResourceSliceMaxCountersPerDeviceCounterConsumption, p.Child("counters"))
@@ -96,15 +96,6 @@ func checkAttribute(e *validate.Errors, a *resourcev1.DeviceAttribute, p *field.
 			}
 		}
 	}
-	set := 0
-	for _, there := range []bool{
-		a.BoolValue != nil, a.IntValue != nil, a.StringValue != nil, a.VersionValue != nil,
-		a.BoolValues != nil, a.IntValues != nil, a.StringValues != nil, a.VersionValues != nil,
-	} {
-		if there {
-			set++
-		}
-	}
 	if a.StringValue != nil {
 		text(false)(a.StringValue, p.Child("string"))
 	}
@@ -115,11 +106,30 @@ func checkAttribute(e *validate.Errors, a *resourcev1.DeviceAttribute, p *field.
 	listed(e, a.IntValues, p.Child("ints"), nil)
 	listed(e, a.StringValues, p.Child("strings"), text(false))
 	listed(e, a.VersionValues, p.Child("versions"), text(true))
+	const all = "`int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`"
+	var set []string
+	for _, f := range []struct {
+		name  string
+		there bool
+	}{
+		{"int", a.IntValue != nil},
+		{"bool", a.BoolValue != nil},
+		{"string", a.StringValue != nil},
+		{"version", a.VersionValue != nil},
+		{"ints", len(a.IntValues) > 0},
+		{"bools", len(a.BoolValues) > 0},
+		{"strings", len(a.StringValues) > 0},
+		{"versions", len(a.VersionValues) > 0},
+	} {
+		if f.there {
+			set = append(set, f.name)
+		}
+	}
 	switch {
-	case set == 0:
-		e.Invalid(p, "", "must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`")
-	case set > 1:
-		e.Invalid(p, *a, "exactly one value must be specified")
+	case len(set) == 0:
+		e.Declared().Invalid(p, "", "must specify one of: "+all)
+	case len(set) > 1:
+		e.Declared().Invalid(p, "{"+strings.Join(set, ", ")+"}", "must specify exactly one of: "+all)
 	}
 }
 
@@ -136,15 +146,15 @@ func listed[T any](e *validate.Errors, list []T, p *field.Path, check func(*T, *
 }
 
 func checkCounters(e *validate.Errors, name string, at *field.Path, counters map[string]resourcev1.Counter, limit int, fld *field.Path) {
-	e.RequiredDNSLabel(at, name)
+	e.Declared().RequiredDNSLabel(at, name)
 	switch {
 	case len(counters) == 0:
-		e.Required(fld, "")
+		e.Declared().Required(fld, "")
 	case len(counters) > limit:
 		e.TooMany(fld, len(counters), limit)
 	default:
 		for _, key := range validate.Keys(counters) {
-			e.DNSLabel(fld, key)
+			e.Declared().DNSLabel(fld, key)
 		}
 	}
 }

@@ -11,13 +11,36 @@ import (
 )
 
 // Errors collects what is wrong with an object. Its zero value is ready.
-type Errors struct{ list field.ErrorList }
+type Errors struct {
+	list     field.ErrorList
+	declared *Errors
+}
 
-// List is everything reported so far, in order; nil when nothing is wrong.
-func (e *Errors) List() field.ErrorList { return e.list }
+// List is everything reported so far, in order, with what is declared last; nil
+// when nothing is wrong.
+func (e *Errors) List() field.ErrorList {
+	if e.declared == nil {
+		return e.list
+	}
+	return slices.Concat(e.list, e.declared.List())
+}
 
 // Len counts what was reported so far.
-func (e *Errors) Len() int { return len(e.list) }
+func (e *Errors) Len() int {
+	if e.declared == nil {
+		return len(e.list)
+	}
+	return len(e.list) + e.declared.Len()
+}
+
+// Declared collects the faults of what Kubernetes declares in the Go types, by
+// markers as +k8s:required: it tells them after all others.
+func (e *Errors) Declared() *Errors {
+	if e.declared == nil {
+		e.declared = &Errors{}
+	}
+	return e.declared
+}
 
 // Add reports errors found by another function.
 func (e *Errors) Add(errs field.ErrorList) { e.list = append(e.list, errs...) }

@@ -69,10 +69,16 @@ type Config struct {
 	// NotReadySeconds and UnreachableSeconds are DefaultTolerationSeconds'; nil
 	// is 300.
 	NotReadySeconds, UnreachableSeconds *int64
+	// ServerID names this server among others, in metrics.
+	ServerID string
+	// Documents are the versions of the OpenAPI documents of groups by their
+	// paths, "apis/apps/v1".
+	Documents func() map[string]string
 	// Version of Kubernetes that the server is like, "v1.37.2".
 	Version string
 
 	configuration configuration // what File says
+	starting      bool          // no informer has anything yet
 }
 
 // plugin is one of the chain, by its upstream name.

@@ -56,6 +56,12 @@ func readConfiguration(file string) (configuration, error) {
 	return out, nil
 }
 
+// has says whether something is said to a plugin.
+func (c configuration) has(plugin string) bool {
+	_, ok := c[plugin]
+	return ok
+}
+
 // reader is what is said to a plugin in the form in which the library's plugins
 // read it, nil when nothing is.
 func (c configuration) reader(plugin string) io.Reader {

@@ -118,6 +118,9 @@ func (l lazyValidation) Validate(ctx context.Context, a admission.Attributes, o 
 // fill starts informers and waits until they have what is stored: plugins ask
 // for it every 100 ms only, which the first request would wait for.
 func fill(c Config, list ...cache.SharedIndexInformer) error {
+	if c.starting {
+		return nil
+	}
 	c.Informers.Start(c.Stop)
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
@@ -133,7 +136,10 @@ func fill(c Config, list ...cache.SharedIndexInformer) error {
 
 // delivered waits until an informer has told what it has to those who asked
 // before.
-func delivered(i cache.SharedIndexInformer) error {
+func delivered(c Config, i cache.SharedIndexInformer) error {
+	if c.starting {
+		return nil
+	}
 	h, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{})
 	if err != nil {
 		return err
@@ -142,6 +148,14 @@ func delivered(i cache.SharedIndexInformer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	return wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) { return h.HasSynced(), nil })
+}
+
+// atOnce is for a plugin that is made before the server answers: when something
+// is said to it, which may be wrong, or name manifests that are in force from the
+// first request on. Requests wait for its informers.
+func (c Config) atOnce() Config {
+	c.starting = true
+	return c
 }
 
 func namespaceInformer(f informers.SharedInformerFactory) cache.SharedIndexInformer {

@@ -5,6 +5,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/initializer"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/generic"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
@@ -16,7 +17,7 @@ import (
 // newValidatingPolicy refuses objects by CEL expressions.
 func newValidatingPolicy(c Config) (admission.Interface, error) {
 	build := func(c Config) (admission.Interface, error) {
-		p, err := validating.NewPlugin(nil)
+		p, err := validating.NewPlugin(c.configuration.reader("ValidatingAdmissionPolicy"))
 		if err != nil {
 			return nil, err
 		}
@@ -24,7 +25,10 @@ func newValidatingPolicy(c Config) (admission.Interface, error) {
 		if err := fill(c, i.ValidatingAdmissionPolicies().Informer(), i.ValidatingAdmissionPolicyBindings().Informer(), namespaceInformer(c.Informers)); err != nil {
 			return nil, err
 		}
-		return p, startPolicies(c, p.Plugin)
+		return p, startPolicies(c, p.Plugin, p)
+	}
+	if c.configuration.has("ValidatingAdmissionPolicy") {
+		return build(c.atOnce())
 	}
 	return lazyValidation{newLazy(c, admissionregistrationv1.Resource("validatingadmissionpolicies"), build,
 		admission.Connect, admission.Create, admission.Delete, admission.Update)}, nil
@@ -33,7 +37,7 @@ func newValidatingPolicy(c Config) (admission.Interface, error) {
 // newMutatingPolicy changes objects by CEL expressions.
 func newMutatingPolicy(c Config) (admission.Interface, error) {
 	build := func(c Config) (admission.Interface, error) {
-		p, err := mutating.NewPlugin(nil)
+		p, err := mutating.NewPlugin(c.configuration.reader("MutatingAdmissionPolicy"))
 		if err != nil {
 			return nil, err
 		}
@@ -42,13 +46,22 @@ func newMutatingPolicy(c Config) (admission.Interface, error) {
 			return nil, err
 		}
 		p.SetEnabled(true)
-		return p, startPolicies(c, p.Plugin)
+		c.Client = documented{c.Client, schemas{c.Client.Discovery().RESTClient(), c.Documents}}
+		return patient{p}, startPolicies(c, p.Plugin, p)
+	}
+	if c.configuration.has("MutatingAdmissionPolicy") {
+		return build(c.atOnce())
 	}
 	return lazyMutation{newLazy(c, admissionregistrationv1.Resource("mutatingadmissionpolicies"), build,
 		admission.Connect, admission.Create, admission.Update)}, nil
 }
 
-func startPolicies[H any](c Config, p *generic.Plugin[H]) error {
+func startPolicies[H any](c Config, p *generic.Plugin[H], outer initializer.WantsManifestLoaders) error {
+	loaders, err := manifests()
+	if err != nil {
+		return err
+	}
+	outer.SetManifestLoaders(loaders)
 	// Parameters may be of kinds that come later, which this mapper looks for
 	// when it does not know them.
 	http, err := restclient.HTTPClientFor(c.REST)
@@ -63,6 +76,7 @@ func startPolicies[H any](c Config, p *generic.Plugin[H]) error {
 	if err != nil {
 		return fmt.Errorf("client of parameters: %w", err)
 	}
+	p.SetAPIServerID(c.ServerID)
 	p.SetExternalKubeInformerFactory(c.Informers)
 	p.SetExternalKubeClientSet(c.Client)
 	p.SetRESTMapper(mapper)

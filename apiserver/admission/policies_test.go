@@ -79,7 +79,7 @@ func TestMutatingPolicyChangesObjects(t *testing.T) {
 	eventually(t, "policy in force", func() error {
 		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "a-", Namespace: "default"}}
 		if err := c.Create(t.Context(), cm); err != nil {
-			return err
+			t.Fatalf("a request beside the first policy is refused: %v", err)
 		}
 		if cm.Labels["applied"] != "yes" || cm.Labels["patched"] != "yes" {
 			return wrong("labels are not those of the policy")

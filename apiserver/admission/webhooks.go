@@ -4,6 +4,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/initializer"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/generic"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
@@ -32,7 +33,10 @@ func newMutatingWebhook(c Config) (admission.Interface, error) {
 		if err != nil {
 			return nil, err
 		}
-		return p, startWebhook(c, p.Webhook, c.Informers.Admissionregistration().V1().MutatingWebhookConfigurations().Informer())
+		return p, startWebhook(c, p.Webhook, p, c.Informers.Admissionregistration().V1().MutatingWebhookConfigurations().Informer())
+	}
+	if c.configuration.has("MutatingAdmissionWebhook") {
+		return build(c.atOnce())
 	}
 	return lazyMutation{newLazy(c, admissionregistrationv1.Resource("mutatingwebhookconfigurations"), build,
 		admission.Connect, admission.Create, admission.Delete, admission.Update)}, nil
@@ -45,13 +49,22 @@ func newValidatingWebhook(c Config) (admission.Interface, error) {
 		if err != nil {
 			return nil, err
 		}
-		return p, startWebhook(c, p.Webhook, c.Informers.Admissionregistration().V1().ValidatingWebhookConfigurations().Informer())
+		return p, startWebhook(c, p.Webhook, p, c.Informers.Admissionregistration().V1().ValidatingWebhookConfigurations().Informer())
+	}
+	if c.configuration.has("ValidatingAdmissionWebhook") {
+		return build(c.atOnce())
 	}
 	return lazyValidation{newLazy(c, admissionregistrationv1.Resource("validatingwebhookconfigurations"), build,
 		admission.Connect, admission.Create, admission.Delete, admission.Update)}, nil
 }
 
-func startWebhook(c Config, w *generic.Webhook, configurations cache.SharedIndexInformer) error {
+func startWebhook(c Config, w *generic.Webhook, outer initializer.WantsManifestLoaders, configurations cache.SharedIndexInformer) error {
+	loaders, err := manifests()
+	if err != nil {
+		return err
+	}
+	outer.SetManifestLoaders(loaders)
+	w.SetAPIServerID(c.ServerID)
 	if err := fill(c, configurations, namespaceInformer(c.Informers)); err != nil {
 		return err
 	}
@@ -68,5 +81,5 @@ func startWebhook(c Config, w *generic.Webhook, configurations cache.SharedIndex
 	if err := w.ValidateInitialization(); err != nil {
 		return err
 	}
-	return delivered(configurations)
+	return delivered(c, configurations)
 }

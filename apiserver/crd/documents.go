@@ -1,6 +1,8 @@
 package crd
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,6 +127,22 @@ func (d *documents) version(gv schema.GroupVersion, tag string) cached.Value[*sp
 		made = merged
 		return merged, tag, err
 	})
+}
+
+// Documents are the versions of the documents of custom resources by their
+// paths, "apis/example.com/v1".
+func (s *Server) Documents() map[string]string {
+	d := s.documents
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(d.told)) {
+		t := d.told[name]
+		for _, gv := range t.versions {
+			out["apis/"+gv.String()] += fmt.Sprintf("%s/%d,", t.uid, t.generation)
+		}
+	}
+	return out
 }
 
 // OpenAPI2 gives what the one document of OpenAPI v2 tells of custom resources,

@@ -32,7 +32,7 @@ func runMake(t *testing.T, c *cluster, dir string, args ...string) string {
 }
 
 // TestExampleOperator deploys docs/examples/website: its manager, with its
-// webhooks, in a container.
+// webhooks, in a container, and hands over to one on this machine and back.
 func TestExampleOperator(t *testing.T) {
 	c := running(t)
 	k := newNamespace(t, c)
@@ -74,6 +74,7 @@ spec: {message: Hello from an old client}
 	if out := k.fails(t, "patch", "site", "hello", "--type=merge", "-p", `{"spec":{"greeting":"two\nlines"}}`); !strings.Contains(out, "must be one line") {
 		t.Errorf("a greeting of two lines: got %s", out)
 	}
+	handsOver(t, c, k, dir, bin)
 	k.run(t, "delete", "site", "--all", "--timeout=60s")
 	eventually(t, "what the sites had is gone", func() (bool, string) {
 		left := k.run(t, "get", "deployments,services,pods", "-o", "name")
