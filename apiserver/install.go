@@ -22,6 +22,7 @@ import (
 	"k8s.io/kube-openapi/pkg/util"
 
 	"github.com/skiffcluster/skiff/apiserver/openapi"
+	"github.com/skiffcluster/skiff/apiserver/stack"
 )
 
 // group is the storage of one group and version.
@@ -149,7 +150,7 @@ func (i *installer) version(g group, storage map[string]rest.Storage, types mana
 		Storage: storage, Root: "/" + prefix, GroupVersion: g.gv, AllServedVersionsByResource: served,
 		OptionsExternalVersion: &schema.GroupVersion{Version: "v1"},
 		Serializer:             i.codecs, ParameterCodec: i.params,
-		Typer: i.scheme, Creater: i.scheme, Convertor: i.scheme, ConvertabilityChecker: i.scheme,
+		Typer: i.scheme, Creater: roomy{i.scheme}, Convertor: i.scheme, ConvertabilityChecker: i.scheme,
 		UnsafeConvertor: sharing{runtime.UnsafeObjectConvertor(i.scheme)}, Defaulter: i.scheme,
 		Namer: runtime.Namer(meta.NewAccessor()), TypeConverter: types,
 		EquivalentResourceRegistry: registered{i.server.EquivalentResourceRegistry},
@@ -157,6 +158,16 @@ func (i *installer) version(g group, storage map[string]rest.Storage, types mana
 		MinRequestTimeout:   time.Duration(i.config.MinRequestTimeout) * time.Second,
 		MaxRequestBodyBytes: i.config.MaxRequestBodyBytes,
 	}
+}
+
+// roomy grows the stack of a create's goroutine: it makes an empty object first.
+type roomy struct {
+	runtime.ObjectCreater
+}
+
+func (r roomy) New(kind schema.GroupVersionKind) (runtime.Object, error) {
+	stack.Reserve()
+	return r.ObjectCreater.New(kind)
 }
 
 // registered is a registry that has all kinds already (registerKinds).

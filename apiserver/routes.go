@@ -56,6 +56,7 @@ func (i *installer) addRoutes(g group) {
 	for resource, storage := range g.resources() {
 		i.routes[g.gv.WithResource(resource)] = sync.OnceValues(func() (*restful.Container, error) {
 			container := genericapiserver.NewAPIServerHandler(resource, i.codecs, func(h http.Handler) http.Handler { return h }, nil).GoRestfulContainer
+			container.Router(new(router))
 			if _, _, err := i.version(g, storage, types()).InstallREST(container); err != nil {
 				return nil, fmt.Errorf("routes of %s: %w", g.gv.WithResource(resource), err)
 			}

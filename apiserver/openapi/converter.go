@@ -9,8 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
-
-	"github.com/skiffcluster/skiff/apiserver/stack"
 )
 
 // converter makes typed values of objects of built-in kinds, for managed fields.
@@ -34,7 +32,6 @@ func (c *converter) ObjectToTyped(o runtime.Object, v ...typed.ValidationOptions
 	if generic || !slices.Contains(v, typed.AllowDuplicates) {
 		return t.ObjectToTyped(o, v...)
 	}
-	stack.Reserve() // a write's work is done by a goroutine of its own, whose first deep call is this
 	kind := o.GetObjectKind().GroupVersionKind()
 	if found, ok := c.known.Load(kind); ok {
 		content, err := value.NewValueReflect(o)

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/apiserver/stack"
 )
 
 // Resource is the REST storage of one kind.
@@ -161,8 +162,17 @@ type main struct {
 	delete Delete // nil: the store's
 }
 
+// Update implements rest.Updater.
+func (m *main) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
+	update rest.ValidateObjectUpdateFunc, force bool, o *metav1.UpdateOptions,
+) (runtime.Object, bool, error) {
+	stack.Reserve()
+	return m.Store.Update(ctx, name, info, create, update, force, o)
+}
+
 // Delete implements rest.GracefulDeleter.
 func (m *main) Delete(ctx context.Context, name string, v rest.ValidateObjectFunc, o *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	stack.Reserve()
 	m.warnOfOrphans(ctx, o)
 	if m.delete != nil {
 		return m.delete(ctx, name, v, o)

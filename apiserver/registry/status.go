@@ -9,6 +9,8 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/skiffcluster/skiff/apiserver/stack"
 )
 
 // statusStrategy updates status and leaves the rest: the mirror of strategy.
@@ -75,6 +77,7 @@ func (s *plainStatus) Get(ctx context.Context, name string, o *metav1.GetOptions
 func (s *plainStatus) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
 	update rest.ValidateObjectUpdateFunc, _ bool, o *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
+	stack.Reserve()
 	return s.store.Update(ctx, name, info, create, update, false, o)
 }
 

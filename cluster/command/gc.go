@@ -76,6 +76,7 @@ type collections struct {
 	settled atomic.Bool
 	resting atomic.Bool // the next collection is not for work
 	late    atomic.Bool // timers may be late by idleLate
+	spare   atomic.Bool // there is a processor more
 }
 
 // settle gives back to the system what only the start needed.
@@ -109,15 +110,18 @@ func (c *collections) allowance(since time.Duration) allowance {
 	case c.resting.Swap(false):
 		c.calm.Stop()
 		c.setLate(true)
+		c.setSpare(false)
 		return idle
 	case since >= idleAfter:
 		c.setLate(true)
+		c.setSpare(false)
 		return idle
 	case !c.settled.Load() && rounds <= startRounds:
 		return starting
 	default:
 		c.calm.Reset(idleAfter)
 		c.setLate(false)
+		c.setSpare(true)
 		return c.busy
 	}
 }
@@ -134,5 +138,20 @@ func (c *collections) setLate(late bool) {
 	}
 	if err := setTimerSlack(slack); err != nil {
 		klog.Background().V(1).Info("Timers are as before", "reason", err.Error())
+	}
+}
+
+// setSpare gives the process a processor of Go's more than the machine has, or
+// takes it back. While etcd waits for the disk, a quarter of the time under load,
+// the thread that does keeps the one it ran on, for Go looks for such threads
+// only now and then.
+func (c *collections) setSpare(spare bool) {
+	if os.Getenv("GOMAXPROCS") != "" || c.spare.Swap(spare) == spare {
+		return
+	}
+	if spare {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	} else {
+		runtime.SetDefaultGOMAXPROCS()
 	}
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"runtime"
 	"testing"
 	"time"
 )
@@ -25,6 +26,8 @@ func TestPercentOfAnAllowance(t *testing.T) {
 
 func TestAllowanceAfterACollection(t *testing.T) {
 	t.Cleanup(func() { _ = setTimerSlack(0) }) // it fails without the right to, as before
+	processors := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { runtime.GOMAXPROCS(processors) })
 	work := busy(8 << 30)
 	for name, c := range map[string]struct {
 		settled, resting bool
@@ -49,6 +52,13 @@ func TestAllowanceAfterACollection(t *testing.T) {
 		}
 		if calm := all.calm.Stop(); calm != c.calm {
 			t.Errorf("%s: looks again: %t", name, calm)
+		}
+		if spare := runtime.GOMAXPROCS(0) > processors; spare != c.calm {
+			t.Errorf("%s: a processor more: %t", name, spare)
+		}
+		all.setSpare(false)
+		if got := runtime.GOMAXPROCS(0); got != processors {
+			t.Errorf("%s: %d processors when it is taken back, %d before", name, got, processors)
 		}
 	}
 }
