@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/component-base/featuregate"
 )
 
 // chooseFeatures switches off what helps kube-apiserver and not a server that
@@ -16,10 +17,16 @@ import (
 // costs each write a copy of the tree's changed nodes, which are kept for some
 // minutes, and each resource a timer. A page of 500 objects is read from the
 // etcd in this process in a few milliseconds.
+//
+// ConcurrentWatchObjectDecode decodes each event in a goroutine of its own, ten at
+// a time, which helps where many objects are decrypted and there are processors
+// to spare. It costs each resource a goroutine, and each event one and a channel.
 var chooseFeatures = sync.OnceValue(func() error {
-	off := map[string]bool{string(features.ListFromCacheSnapshot): false}
-	if err := feature.DefaultMutableFeatureGate.SetFromMap(off); err != nil {
-		return fmt.Errorf("choose features: %w", err)
+	// What --feature-gates says stays.
+	for _, f := range []featuregate.Feature{features.ListFromCacheSnapshot, features.ConcurrentWatchObjectDecode} {
+		if err := feature.DefaultMutableFeatureGate.OverrideDefault(f, false); err != nil {
+			return fmt.Errorf("choose features: %w", err)
+		}
 	}
 	return nil
 })

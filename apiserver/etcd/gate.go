@@ -53,9 +53,9 @@ func (g *gate) close(atMost time.Duration) {
 }
 
 // client reaches the member without a socket.
-func (g *gate) client(s *etcdserver.EtcdServer) *clientv3.Client {
+func (g *gate) client(s *etcdserver.EtcdServer, kv gatedKV) *clientv3.Client {
 	c := v3client.New(s)
-	c.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(gatedKV{v3rpc.NewQuotaKVServer(s), g}), c)
+	c.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(kv), c)
 	c.Watcher = clientv3.NewWatchFromWatchClient(adapter.WatchServerToWatchClient(gatedWatch{v3rpc.NewWatchServer(s), g}), c)
 	return c
 }

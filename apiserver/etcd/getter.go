@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -91,7 +92,7 @@ func (g *Getter) open(c *storagebackend.ConfigForResource, resourcePrefix string
 		return nil, nil, fmt.Errorf("open storage of %s: %w", c.GroupResource, err)
 	}
 	var back storage.Interface = streamed{raw, c.GroupResource.String(), new(atomic.Uint64)}
-	if uncached[c.GroupResource] {
+	if uncached[c.GroupResource] || g.store.noWatchCache || slices.Contains(g.store.uncached, c.GroupResource) {
 		return bare{back}, raw.Close, nil
 	}
 	if g.Share != nil {

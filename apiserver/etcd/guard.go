@@ -46,6 +46,9 @@ const (
 	// lookSoon: a database grows by some 10 MB/s at the most.
 	nearlyFull = 4
 	lookSoon   = 200 * time.Millisecond
+	// fastest is how fast others may fill a disk, bytes in a millisecond: above
+	// that, the disk is looked at before they can have done so.
+	fastest = 1 << 20
 )
 
 // reserve of a disk, bytes.
@@ -152,7 +155,7 @@ func (g *guard) lookAtDisk(ctx context.Context) time.Duration {
 	if free < nearlyFull*reserve(size) {
 		return lookSoon
 	}
-	return lookEvery
+	return min(max(time.Duration((free-reserve(size))/fastest)*time.Millisecond, lookSoon), lookEvery)
 }
 
 // relieve gives back the space of what was deleted and lifts this member's own

@@ -20,12 +20,14 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	etcdconfig "go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/storage/etcd3"
 	"k8s.io/utils/clock"
 )
@@ -60,6 +62,11 @@ type Config struct {
 	// Peers lets other members join; nil: the member stays alone.
 	Peers *Peers
 
+	// NoWatchCache reads all resources from etcd, which is meant for looking for
+	// faults; Uncached some.
+	NoWatchCache bool
+	Uncached     []schema.GroupResource
+
 	Encryption Encryption
 }
 
@@ -74,7 +81,10 @@ type Store struct {
 	reads     gate
 	compactor compactor
 	encrypted *encrypted
-	stop      sync.Once
+	// What has no watch cache.
+	noWatchCache bool
+	uncached     []schema.GroupResource
+	stop         sync.Once
 	stopping  atomic.Bool
 	cancel    context.CancelFunc
 
@@ -115,6 +125,7 @@ func Start(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	s.encrypted = keys
+	s.noWatchCache, s.uncached = c.NoWatchCache, c.Uncached
 	s.Prefix = path.Join("/", cmp.Or(c.Prefix, prefix))
 	return s, nil
 }
@@ -178,9 +189,10 @@ func (s *Store) serve(ctx context.Context, c Config) error {
 		}
 		return fmt.Errorf("open etcd data in %s: %w", c.Dir, ctx.Err())
 	}
-	client := s.reads.client(s.server)
+	kv := gatedKV{v3rpc.NewQuotaKVServer(s.server), &s.reads}
+	client := s.reads.client(s.server, kv)
 	k := &kubernetes.Client{Client: client}
-	k.Kubernetes = memberReads{k, s.peers}
+	k.Kubernetes = direct{k, kv, s.peers}
 	s.Client, s.cancel = k, func() { _ = client.Close() }
 	if c.many() {
 		return s.becomeVoter(ctx)
@@ -377,29 +389,6 @@ func (s *Store) Stopped() <-chan struct{} {
 		return nil
 	}
 	return s.server.StopNotify()
-}
-
-// memberReads answers gets without a round through raft. A single member
-// acknowledges a write only once it is applied, so what it reads locally is
-// linearizable. Before others can join, which needs the sockets, that ends.
-type memberReads struct {
-	*kubernetes.Client
-	peers *sockets
-}
-
-func (m memberReads) Get(ctx context.Context, key string, o kubernetes.GetOptions) (kubernetes.GetResponse, error) {
-	if m.peers.opened() {
-		return m.Client.Get(ctx, key, o)
-	}
-	r, err := m.KV.Get(ctx, key, clientv3.WithRev(o.Revision), clientv3.WithLimit(1), clientv3.WithSerializable())
-	if err != nil {
-		return kubernetes.GetResponse{}, err
-	}
-	out := kubernetes.GetResponse{Revision: r.Header.Revision}
-	if len(r.Kvs) == 1 {
-		out.KV = r.Kvs[0]
-	}
-	return out, nil
 }
 
 // logger gives what etcd says at error level and above.
