@@ -20,7 +20,8 @@ import (
 // it.
 var StorageVersion = api.Of[apiserverinternalv1alpha1.StorageVersion]{
 	Group: apiserverinternalv1alpha1.GroupName, Version: "v1alpha1", Kind: "StorageVersion", Resource: "storageversions",
-	ClusterScoped: true,
+	ClusterScoped:         true,
+	NoUnconditionalUpdate: true,
 
 	// The name is of a group and a resource: "apps.deployments".
 	NameValidation: func(name string, _ bool) []string {

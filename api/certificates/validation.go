@@ -114,16 +114,14 @@ func checkConditions(e *validate.Errors, conditions []certificatesv1.Certificate
 			e.Required(p.Child("type"), "")
 		}
 		validate.RequiredEnum(e, p.Child("status"), c.Status, statusesOf(c.Type)...)
-		other := map[certificatesv1.RequestConditionType]certificatesv1.RequestConditionType{
-			certificatesv1.CertificateApproved: certificatesv1.CertificateDenied, certificatesv1.CertificateDenied: certificatesv1.CertificateApproved,
-		}[c.Type]
-		if other != "" && seen[other] && !t.bothVerdicts {
-			e.Invalid(fld, c.Type, "Approved and Denied conditions are mutually exclusive")
-		}
 		if seen[c.Type] && !t.twice {
 			e.Duplicate(p.Child("type"), c.Type)
 		}
 		seen[c.Type] = true
+	}
+	if seen[certificatesv1.CertificateApproved] && seen[certificatesv1.CertificateDenied] && !t.bothVerdicts {
+		const approved, denied = `conditions[{"type": "Approved"}]`, `conditions[{"type": "Denied"}]`
+		e.Declared().Invalid(fld, "{"+approved+", "+denied+"}", "must specify at most one of: `"+approved+"`, `"+denied+"`")
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 
 	"github.com/blang/semver/v4"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	coordinationv1alpha2 "k8s.io/api/coordination/v1alpha2"
 	coordinationv1beta1 "k8s.io/api/coordination/v1beta1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/skiffcluster/skiff/api"
@@ -22,23 +24,24 @@ var LeaseCandidate = api.Of[coordinationv1beta1.LeaseCandidate]{
 	CreateOnUpdate:        true,
 	NoUnconditionalUpdate: true,
 
-	Validate: validateCandidate,
+	NameValidation: func(name string, _ bool) []string { return validation.IsConfigMapKey(name) },
+	Validate:       validateCandidate,
 	ValidateUpdate: func(c, old *coordinationv1beta1.LeaseCandidate) field.ErrorList {
 		return apivalidation.ValidateImmutableField(c.Spec.LeaseName, old.Spec.LeaseName, field.NewPath("spec", "leaseName"))
 	},
 
 	Columns: []api.Column[coordinationv1beta1.LeaseCandidate]{
 		print.Name[coordinationv1beta1.LeaseCandidate](),
-		candidateColumn("LeaseName", "leaseName", func(s *coordinationv1beta1.LeaseCandidateSpec) string { return s.LeaseName }),
-		candidateColumn("BinaryVersion", "binaryVersion", func(s *coordinationv1beta1.LeaseCandidateSpec) string { return s.BinaryVersion }),
-		candidateColumn("EmulationVersion", "emulationVersion", func(s *coordinationv1beta1.LeaseCandidateSpec) string { return s.EmulationVersion }),
+		candidateColumn("LeaseName", coordinationv1alpha2.LeaseCandidateSpec{}.SwaggerDoc()["leaseName"], func(s *coordinationv1beta1.LeaseCandidateSpec) string { return s.LeaseName }),
+		candidateColumn("BinaryVersion", "", func(s *coordinationv1beta1.LeaseCandidateSpec) string { return s.BinaryVersion }),
+		candidateColumn("EmulationVersion", "", func(s *coordinationv1beta1.LeaseCandidateSpec) string { return s.EmulationVersion }),
 		print.Age[coordinationv1beta1.LeaseCandidate](),
 	},
 }
 
-func candidateColumn(name, of string, value func(*coordinationv1beta1.LeaseCandidateSpec) string) api.Column[coordinationv1beta1.LeaseCandidate] {
+func candidateColumn(name, doc string, value func(*coordinationv1beta1.LeaseCandidateSpec) string) api.Column[coordinationv1beta1.LeaseCandidate] {
 	return api.Column[coordinationv1beta1.LeaseCandidate]{
-		Name: name, Description: coordinationv1beta1.LeaseCandidateSpec{}.SwaggerDoc()[of],
+		Name: name, Description: doc,
 		Value: func(c *coordinationv1beta1.LeaseCandidate) any { return value(&c.Spec) },
 	}
 }

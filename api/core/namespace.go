@@ -80,8 +80,8 @@ var standardFinalizers = []string{string(corev1.FinalizerKubernetes), metav1.Fin
 
 func validateNamespace(n *corev1.Namespace) field.ErrorList {
 	var e validate.Errors
-	for i, f := range n.Spec.Finalizers {
-		p := field.NewPath("spec", "finalizers").Index(i)
+	p := field.NewPath("spec", "finalizers")
+	for _, f := range n.Spec.Finalizers {
 		e.Messages(p, string(f), validation.IsQualifiedName(string(f)))
 		if !strings.Contains(string(f), "/") && !slices.Contains(standardFinalizers, string(f)) {
 			e.Invalid(p, string(f), "name is neither a standard finalizer name nor is it fully qualified")

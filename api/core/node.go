@@ -1,6 +1,7 @@
 package core
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
+	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/print"
@@ -122,6 +124,7 @@ func dropNodeFields(n *corev1.Node) {
 
 func validateNode(n *corev1.Node) field.ErrorList {
 	var e validate.Errors
+	checkAvoidPods(&e, n.Annotations, field.NewPath("metadata", "annotations"))
 	// Taints are in spec; Kubernetes says metadata.
 	checkTaints(&e, n.Spec.Taints, field.NewPath("metadata", "taints"))
 	for _, list := range []struct {
@@ -132,12 +135,35 @@ func validateNode(n *corev1.Node) field.ErrorList {
 			e.ResourceValue(field.NewPath("status", list.name, string(name)), name, list.of[name])
 		}
 	}
-	if s := n.Status.NodeInfo.Swap; s != nil && s.Capacity != nil {
+	if s := n.Status.NodeInfo.Swap; s != nil && s.Capacity != nil && n.ResourceVersion == "" { // Kubernetes looks at new nodes only
 		e.Positive(field.NewPath("metadata", "nodeSwapStatus", "capacity"), *s.Capacity)
 	}
 	checkDeclaredFeatures(&e, n.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))
 	checkPodCIDRs(&e, n.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))
 	return e.List()
+}
+
+// checkAvoidPods checks an annotation that says which pods are better elsewhere.
+func checkAvoidPods(e *validate.Errors, annotations map[string]string, fld *field.Path) {
+	const key = corev1.PreferAvoidPodsAnnotationKey
+	text := annotations[key]
+	if text == "" {
+		return
+	}
+	var avoid corev1.AvoidPods
+	if err := json.Unmarshal([]byte(text), &avoid); err != nil {
+		e.Invalid(fld.Child("AvoidPods"), key, err.Error())
+		return
+	}
+	for i, entry := range avoid.PreferAvoidPods {
+		p, owner := fld.Child(key).Index(i).Child("PodSignature"), entry.PodSignature.PodController
+		switch {
+		case owner == nil:
+			e.Required(p, "")
+		case !ptr.Deref(owner.Controller, false):
+			e.Invalid(p.Child("PodController"), ptr.Deref(owner.Controller, false), "must point to a controller")
+		}
+	}
 }
 
 func checkTaints(e *validate.Errors, taints []corev1.Taint, fld *field.Path) {

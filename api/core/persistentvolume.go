@@ -121,14 +121,22 @@ func defaultPersistentVolume(v *corev1.PersistentVolume) {
 }
 
 func warnPersistentVolume(v, _ *corev1.PersistentVolume) []string {
-	var warnings []string
-	if _, old := v.Annotations[corev1.BetaStorageClassAnnotation]; old {
-		warnings = append(warnings, fmt.Sprintf("metadata.annotations[%s]: deprecated since v1.8; use \"storageClassName\" attribute instead",
-			corev1.BetaStorageClassAnnotation))
+	warnings := warnBetaClass(v.Annotations)
+	if _, old := v.Annotations[corev1.MountOptionAnnotation]; old {
+		warnings = append(warnings, fmt.Sprintf("metadata.annotations[%s]: deprecated since v1.31; use \"mountOptions\" attribute instead", corev1.MountOptionAnnotation))
 	}
 	if v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
 		warnings = append(warnings, "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. "+
 			"Instead, the recommended approach is to use dynamic provisioning.")
+	}
+	if a := v.Spec.NodeAffinity; a != nil && a.Required != nil {
+		for i, term := range a.Required.NodeSelectorTerms {
+			for k, e := range term.MatchExpressions {
+				if message, old := OldNodeLabel(e.Key); old {
+					warnings = append(warnings, fmt.Sprintf("spec.nodeAffinity.required.nodeSelectorTerms[%d].matchExpressions[%d].key: %s is %s", i, k, e.Key, message))
+				}
+			}
+		}
 	}
 	for _, gone := range []struct {
 		is   bool

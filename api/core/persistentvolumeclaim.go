@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
@@ -28,14 +29,13 @@ var PersistentVolumeClaim = api.Of[corev1.PersistentVolumeClaim]{
 	ReturnDeleted: true,
 	ShortNames:    []string{"pvc"},
 
-	Default: func(c *corev1.PersistentVolumeClaim) {
-		DefaultPersistentVolumeClaim(c)
-		copyDataSource(c)
-	},
+	Default:        DefaultPersistentVolumeClaim,
+	PrepareCreate:  func(c *corev1.PersistentVolumeClaim) { prepareDataSource(&c.Spec, &corev1.PersistentVolumeClaimSpec{}) },
+	PrepareUpdate:  func(c, old *corev1.PersistentVolumeClaim) { prepareDataSource(&c.Spec, &old.Spec) },
 	Validate:       validateClaim,
 	ValidateUpdate: validateClaimUpdate,
 	Warnings: func(c, _ *corev1.PersistentVolumeClaim) []string {
-		return PersistentVolumeClaimSpecWarnings(field.NewPath("spec"), &c.Spec)
+		return append(warnBetaClass(c.Annotations), PersistentVolumeClaimSpecWarnings(field.NewPath("spec"), &c.Spec)...)
 	},
 
 	Status: &api.Status[corev1.PersistentVolumeClaim]{
@@ -130,20 +130,27 @@ func DefaultPersistentVolumeClaim(c *corev1.PersistentVolumeClaim) {
 	roundUp(c.Status.Capacity)
 }
 
-// copyDataSource keeps the two forms of the same reference alike, also in
-// objects that were stored before there were two.
-func copyDataSource(c *corev1.PersistentVolumeClaim) {
-	from, ref := c.Spec.DataSource, c.Spec.DataSourceRef
+// prepareDataSource keeps the two forms of the same reference alike. A new one
+// in the older form alone, to what that form is not for, is dropped; so is a
+// new one to another namespace (CrossNamespaceVolumeDataSource is off).
+func prepareDataSource(s, old *corev1.PersistentVolumeClaimSpec) {
+	if r := s.DataSourceRef; r != nil && ptr.Deref(r.Namespace, "") != "" && old.DataSourceRef == nil {
+		s.DataSourceRef = nil
+	}
+	if s.DataSourceRef == nil && s.DataSource != nil && old.DataSource == nil && old.DataSourceRef == nil && !isVolumeSource(s.DataSource) {
+		s.DataSource = nil
+	}
+	from, ref := s.DataSource, s.DataSourceRef
 	switch {
 	case from != nil && ref == nil:
-		c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: from.APIGroup, Kind: from.Kind, Name: from.Name}
-	case from == nil && ref != nil && ref.Namespace == nil && isVolumeSource(ref):
-		c.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ref.APIGroup, Kind: ref.Kind, Name: ref.Name}
+		s.DataSourceRef = &corev1.TypedObjectReference{APIGroup: from.APIGroup, Kind: from.Kind, Name: from.Name}
+	case from == nil && ref != nil && ptr.Deref(ref.Namespace, "") == "":
+		s.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ref.APIGroup, Kind: ref.Kind, Name: ref.Name}
 	}
 }
 
-// isVolumeSource tells the two kinds that the older form may refer to.
-func isVolumeSource(ref *corev1.TypedObjectReference) bool {
+// isVolumeSource tells the two kinds that the older form is for.
+func isVolumeSource(ref *corev1.TypedLocalObjectReference) bool {
 	switch ptr.Deref(ref.APIGroup, "") {
 	case "":
 		return ref.Kind == "PersistentVolumeClaim"
@@ -153,19 +160,13 @@ func isVolumeSource(ref *corev1.TypedObjectReference) bool {
 	return false
 }
 
-// ValidatePersistentVolumeClaimSpec checks the spec of a claim.
-func ValidatePersistentVolumeClaimSpec(spec *corev1.PersistentVolumeClaimSpec, fld *field.Path) field.ErrorList {
-	var e validate.Errors
-	e.Add(validateClaimSpec(spec, fld))
-	from, ref := spec.DataSource, spec.DataSourceRef
-	if ref != nil && ptr.Deref(ref.Namespace, "") != "" {
-		e.DNSLabel(fld.Child("dataSourceRef", "namespace"), *ref.Namespace)
+// warnBetaClass warns of the annotation that named a class before there was a
+// field.
+func warnBetaClass(annotations map[string]string) []string {
+	if _, old := annotations[corev1.BetaStorageClassAnnotation]; !old {
+		return nil
 	}
-	if from != nil && ref != nil &&
-		(from.Kind != ref.Kind || from.Name != ref.Name || ptr.Deref(from.APIGroup, "") != ptr.Deref(ref.APIGroup, "")) {
-		e.Invalid(fld, fld.Child("dataSource"), "must match dataSourceRef")
-	}
-	return e.List()
+	return []string{fmt.Sprintf("metadata.annotations[%s]: deprecated since v1.8; use \"storageClassName\" attribute instead", corev1.BetaStorageClassAnnotation)}
 }
 
 // PersistentVolumeClaimSpecWarnings warns of a size that storage cannot have.
@@ -195,13 +196,23 @@ func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	if was.VolumeName == "" {
 		was.VolumeName = now.VolumeName
 	}
-	if _, annotated := old.Annotations[corev1.BetaStorageClassAnnotation]; was.StorageClassName == nil && !annotated {
+	const beta = corev1.BetaStorageClassAnnotation
+	before, annotated := old.Annotations[beta]
+	after, still := c.Annotations[beta]
+	// The class may move from the annotation to the field.
+	moves := annotated && (!still || after == before) && was.StorageClassName == nil && now.StorageClassName != nil && *now.StorageClassName == before
+	if !moves && before != after {
+		e.Invalid(field.NewPath("metadata", "annotations", beta), after, apivalidation.FieldImmutableErrorMsg)
+	}
+	if was.StorageClassName == nil && now.StorageClassName != nil && (!annotated || *now.StorageClassName == before) {
 		was.StorageClassName = now.StorageClassName
 	}
-	if c.Status.Phase == corev1.ClaimBound && now.Resources.Requests != nil {
-		now.Resources.Requests[corev1.ResourceStorage] = was.Resources.Requests[corev1.ResourceStorage]
+	if c.Status.Phase == corev1.ClaimBound {
+		if now.Resources.Requests != nil {
+			now.Resources.Requests[corev1.ResourceStorage] = was.Resources.Requests[corev1.ResourceStorage]
+		}
+		now.VolumeAttributesClassName = was.VolumeAttributesClassName
 	}
-	now.VolumeAttributesClassName = was.VolumeAttributesClassName
 	if !apiequality.Semantic.DeepEqual(now, was) {
 		e.Forbidden(field.NewPath("spec"), fmt.Sprintf("spec is immutable after creation except resources.requests "+
 			"and volumeAttributesClassName for bound claims\n%v", diff.Diff(*was, *now)))
@@ -211,8 +222,13 @@ func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 		e.Forbidden(field.NewPath("spec", "resources", "requests", "storage"), "field can not be less than status.capacity")
 	}
 	e.Add(apivalidation.ValidateImmutableField(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode")))
-	if ptr.Deref(old.Spec.VolumeAttributesClassName, "") != "" && c.Spec.VolumeAttributesClassName == nil {
-		e.Forbidden(field.NewPath("spec", "volumeAttributesClassName"), "update from non-nil value to nil is forbidden")
+	if class := c.Spec.VolumeAttributesClassName; old.Status.CurrentVolumeAttributesClassName != nil &&
+		!apiequality.Semantic.DeepEqual(class, old.Spec.VolumeAttributesClassName) && ptr.Deref(class, "") == "" {
+		to := "nil"
+		if class != nil {
+			to = "empty string"
+		}
+		e.Forbidden(field.NewPath("spec", "volumeAttributesClassName"), "update to "+to+" is forbidden when status.currentVolumeAttributesClassName is not nil")
 	}
 	return e.List()
 }
@@ -223,8 +239,12 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
 	checkPositiveList(&e, c.Status.Capacity, fld.Child("capacity"))
 	checkPositiveList(&e, c.Status.AllocatedResources, fld.Child("allocatedResources"))
 	for _, name := range validate.Keys(c.Status.AllocatedResourceStatuses) {
-		p := fld.Child("allocatedResourceStatus")
-		e.ResourceName(p, name)
+		p := fld.Child("allocatedResourceStatuses")
+		if faults := validation.IsQualifiedName(string(name)); len(faults) > 0 {
+			e.Messages(p, string(name), faults)
+		} else if validate.IsNative(name) && name != corev1.ResourceStorage {
+			e.Add(field.ErrorList{field.NotSupported(p, name, []corev1.ResourceName{corev1.ResourceStorage})})
+		}
 		if !slices.Contains(claimResourceStatuses, c.Status.AllocatedResourceStatuses[name]) {
 			e.Add(field.ErrorList{field.NotSupported(p, name, claimResourceStatuses)})
 		}
@@ -232,11 +252,11 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
 	return e.List()
 }
 
-// claimResourceStatuses are the stages of growing a claim.
-var claimResourceStatuses = []corev1.ClaimResourceStatus{
+// claimResourceStatuses are the stages of growing a claim, as errors list them.
+var claimResourceStatuses = slices.Sorted(slices.Values([]corev1.ClaimResourceStatus{
 	corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
 	corev1.PersistentVolumeClaimNodeResizePending, corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible,
-}
+}))
 
 // checkPositiveList checks the names of resources and that there is some.
 func checkPositiveList(e *validate.Errors, list corev1.ResourceList, fld *field.Path) {

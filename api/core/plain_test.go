@@ -255,16 +255,29 @@ func TestDataSourcesAreGivenInBothForms(t *testing.T) {
 	c := claim(func(c *corev1.PersistentVolumeClaim) {
 		c.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "old"}
 	})
-	core.PersistentVolumeClaim.Default(c)
+	core.PersistentVolumeClaim.PrepareCreate(c)
 	if ref := c.Spec.DataSourceRef; ref == nil || ref.Name != "old" {
 		t.Errorf("%+v", ref)
 	}
 	other := claim(func(c *corev1.PersistentVolumeClaim) {
 		c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: ptr.To("example.com"), Kind: "Backup", Name: "b"}
 	})
-	core.PersistentVolumeClaim.Default(other)
-	if other.Spec.DataSource != nil {
-		t.Error("the old form cannot name that kind")
+	core.PersistentVolumeClaim.PrepareCreate(other)
+	if from := other.Spec.DataSource; from == nil || from.Kind != "Backup" {
+		t.Errorf("%+v", from)
+	}
+	for name, c := range map[string]*corev1.PersistentVolumeClaim{
+		"the old form alone cannot name that kind": claim(func(c *corev1.PersistentVolumeClaim) {
+			c.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ptr.To("example.com"), Kind: "Backup", Name: "b"}
+		}),
+		"other namespaces cannot be named": claim(func(c *corev1.PersistentVolumeClaim) {
+			c.Spec.DataSourceRef = &corev1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "b", Namespace: ptr.To("other")}
+		}),
+	} {
+		core.PersistentVolumeClaim.PrepareCreate(c)
+		if c.Spec.DataSource != nil || c.Spec.DataSourceRef != nil {
+			t.Errorf("%s: %+v, %+v", name, c.Spec.DataSource, c.Spec.DataSourceRef)
+		}
 	}
 	c.Spec.DataSource.Name = "new"
 	kindtest.Errors(t, core.PersistentVolumeClaim.Validate(c), `spec: Invalid value: `)

@@ -7,12 +7,14 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api/validate"
 )
 
-// validateClaimSpec checks the claim that an ephemeral volume becomes.
-func validateClaimSpec(spec *corev1.PersistentVolumeClaimSpec, fld *field.Path) field.ErrorList {
+// ValidatePersistentVolumeClaimSpec checks a claim, and that which an ephemeral
+// volume becomes.
+func ValidatePersistentVolumeClaimSpec(spec *corev1.PersistentVolumeClaimSpec, fld *field.Path) field.ErrorList {
 	var e validate.Errors
 	modes := fld.Child("accessModes")
 	if len(spec.AccessModes) == 0 {
@@ -45,13 +47,31 @@ func validateClaimSpec(spec *corev1.PersistentVolumeClaimSpec, fld *field.Path) 
 	if s := spec.DataSource; s != nil {
 		checkDataSource(&e, fld.Child("dataSource"), s.APIGroup, s.Kind, s.Name)
 	}
-	if s := spec.DataSourceRef; s != nil {
-		checkDataSource(&e, fld.Child("dataSourceRef"), s.APIGroup, s.Kind, s.Name)
-	}
+	checkDataSourceRef(&e, spec, fld)
 	if c := spec.VolumeAttributesClassName; c != nil && *c != "" {
 		e.Name(fld.Child("volumeAttributesClassName"), *c, apivalidation.NameIsDNSSubdomain)
 	}
 	return e.List()
+}
+
+// checkDataSourceRef checks the newer form of the same reference.
+func checkDataSourceRef(e *validate.Errors, spec *corev1.PersistentVolumeClaimSpec, fld *field.Path) {
+	from, ref := spec.DataSource, spec.DataSourceRef
+	if ref == nil {
+		return
+	}
+	p, elsewhere := fld.Child("dataSourceRef"), ptr.Deref(ref.Namespace, "") != ""
+	checkDataSource(e, p, ref.APIGroup, ref.Kind, ref.Name)
+	if elsewhere {
+		e.Name(p.Child("namespace"), *ref.Namespace, apivalidation.ValidateNamespaceName)
+	}
+	switch {
+	case from == nil:
+	case elsewhere:
+		e.Invalid(fld, fld.Child("dataSource"), "may not be specified when dataSourceRef.namespace is specified")
+	case from.Kind != ref.Kind || from.Name != ref.Name || ptr.Deref(from.APIGroup, "") != ptr.Deref(ref.APIGroup, ""):
+		e.Invalid(fld, fld.Child("dataSource"), "must match dataSourceRef")
+	}
 }
 
 // checkDataSource checks what a new volume is filled from.

@@ -121,22 +121,25 @@ func (s *podSpec) checkISCSI(i *corev1.ISCSIVolumeSource, p *field.Path) {
 	if i.IQN == "" {
 		s.Required(p.Child("iqn"), "")
 	} else {
-		s.checkISCSIName(p.Child("iqn"), i.IQN)
+		s.checkISCSIName(p.Child("iqn"), i.IQN, iscsiForm)
 	}
 	s.Between(p.Child("lun"), int64(i.Lun), 0, 255)
 	if (i.DiscoveryCHAPAuth || i.SessionCHAPAuth) && i.SecretRef == nil {
 		s.Required(p.Child("secretRef"), "")
 	}
 	if i.InitiatorName != nil {
-		s.checkISCSIName(p.Child("initiatorname"), *i.InitiatorName)
+		s.checkISCSIName(p.Child("initiatorname"), *i.InitiatorName, iscsiForm)
 	}
 }
 
-func (s *podSpec) checkISCSIName(p *field.Path, name string) {
+// iscsiForm says of a pod's volume what is wrong with a name.
+const iscsiForm = "must be valid format starting with iqn, eui, or naa"
+
+func (s *podSpec) checkISCSIName(p *field.Path, name, begin string) {
 	form, known := iscsiNames[name[:min(3, len(name))]]
 	switch {
 	case !known:
-		s.Invalid(p, name, "must be valid format starting with iqn, eui, or naa")
+		s.Invalid(p, name, begin)
 	case !form.MatchString(name):
 		s.Invalid(p, name, "must be valid format")
 	}

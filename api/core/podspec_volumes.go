@@ -219,7 +219,7 @@ func (s *podSpec) checkEphemeralVolume(v *corev1.Volume, p, parent *field.Path) 
 		s.Required(at, "")
 	} else {
 		s.TemplateMeta(at.Child("metadata"), &t.ObjectMeta)
-		s.Add(validateClaimSpec(&t.Spec, at.Child("spec")))
+		s.Add(ValidatePersistentVolumeClaimSpec(&t.Spec, at.Child("spec")))
 	}
 	if s.isPod() && s.meta.Name != "" && v.Name != "" {
 		claim := s.meta.Name + "-" + v.Name

@@ -81,6 +81,12 @@ var oldNodeLabels = map[string]string{
 	"beta.kubernetes.io/instance-type":         `deprecated since v1.17; use "node.kubernetes.io/instance-type" instead`,
 }
 
+// OldNodeLabel tells by what a label of nodes is replaced, if it is.
+func OldNodeLabel(key string) (message string, old bool) {
+	message, old = oldNodeLabels[key]
+	return message, old
+}
+
 func (w *warnings) nodeLabels() {
 	for _, key := range validate.Keys(w.spec.NodeSelector) {
 		if msg, old := oldNodeLabels[key]; old {

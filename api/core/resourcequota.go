@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -167,7 +166,7 @@ func checkScopeSelector(e *validate.Errors, spec *corev1.ResourceQuotaSpec, s *c
 		}
 		for _, name := range validate.Keys(spec.Hard) {
 			if isQuotaResource(name) && !scopeApplies(req.ScopeName, name) {
-				e.Invalid(fld.Child("scopeName"), s, "unsupported scope applied to resource")
+				e.Invalid(fld, s, "unsupported scope applied to resource")
 			}
 		}
 		checkScopeRequirement(e, &req, fld)
@@ -182,7 +181,7 @@ func checkScopeRequirement(e *validate.Errors, req *corev1.ScopedResourceSelecto
 		corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating,
 		corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
 		if req.Operator != corev1.ScopeSelectorOpExists {
-			e.Invalid(fld.Child("operator"), req.Operator, "must be 'Exist' only operator when scope is any of "+
+			e.Invalid(fld.Child("operator"), req.Operator, "must be 'Exists' when scope is any of "+
 				"ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, "+
 				"ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity")
 		}
@@ -202,10 +201,7 @@ func checkScopeRequirement(e *validate.Errors, req *corev1.ScopedResourceSelecto
 }
 
 func validateQuotaUpdate(q, old *corev1.ResourceQuota) field.ErrorList {
-	now, was := slices.Clone(q.Spec.Scopes), slices.Clone(old.Spec.Scopes)
-	slices.Sort(now)
-	slices.Sort(was)
-	if slices.Equal(now, was) {
+	if sets.New(q.Spec.Scopes...).Equal(sets.New(old.Spec.Scopes...)) {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(field.NewPath("spec", "scopes"), q.Spec.Scopes, apivalidation.FieldImmutableErrorMsg)}

@@ -30,10 +30,14 @@ var Service = api.Of[corev1.Service]{
 
 	NameValidation: apivalidation.NameIsDNSLabel,
 	Default:        defaultService,
-	PrepareCreate:  normalizeClusterIPs,
+	PrepareCreate: func(s *corev1.Service) {
+		normalizeClusterIPs(s)
+		dropInternalPolicy(s)
+	},
 	PrepareUpdate:  prepareServiceUpdate,
 	Validate:       validateService,
 	ValidateUpdate: validateServiceUpdate,
+	ChangeFirst:    true,
 	Warnings:       warnService,
 
 	Status: &api.Status[corev1.Service]{Validate: validateServiceStatus},

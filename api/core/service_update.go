@@ -22,6 +22,14 @@ func prepareServiceUpdate(s, old *corev1.Service) {
 	keepAllocated(s, old)
 	FollowClusterIP(s, old)
 	dropUnused(s, old)
+	dropInternalPolicy(s)
+}
+
+// dropInternalPolicy clears what a service without endpoints has no use for.
+func dropInternalPolicy(s *corev1.Service) {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		s.Spec.InternalTrafficPolicy = nil
+	}
 }
 
 func keepAllocated(s, old *corev1.Service) {

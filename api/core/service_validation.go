@@ -2,8 +2,6 @@ package core
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,7 +37,7 @@ func validateService(s *corev1.Service) field.ErrorList {
 		e.Add(metav1validation.ValidateLabels(spec.Selector, fld.Child("selector")))
 	}
 	checkSessionAffinity(&e, spec, fld)
-	checkClusterIPs(&e, s, fld)
+	checkClusterIPs(&e, s, nil, fld)
 	for i, ip := range spec.ExternalIPs {
 		p := fld.Child("externalIPs").Index(i)
 		if errs := validation.IsValidIPForLegacyField(p, ip, true, nil); len(errs) > 0 {
@@ -172,16 +170,20 @@ func checkSessionAffinity(e *validate.Errors, spec *corev1.ServiceSpec, fld *fie
 }
 
 // ValidateClusterIPs checks the addresses and families that a client asks for,
-// before the server adds its own.
-func ValidateClusterIPs(s *corev1.Service) field.ErrorList {
+// before the server adds its own. What old has, which may be nil, stays valid.
+func ValidateClusterIPs(s, old *corev1.Service) field.ErrorList {
 	var e validate.Errors
-	checkClusterIPs(&e, s, field.NewPath("spec"))
+	var existing []string
+	if old != nil {
+		existing = old.Spec.ClusterIPs
+	}
+	checkClusterIPs(&e, s, existing, field.NewPath("spec"))
 	return e.List()
 }
 
 // checkClusterIPs checks the addresses and how they go with the families. That
 // addresses are there, and in range, is the allocator's affair.
-func checkClusterIPs(e *validate.Errors, s *corev1.Service, fld *field.Path) {
+func checkClusterIPs(e *validate.Errors, s *corev1.Service, existing []string, fld *field.Path) {
 	spec, ips := &s.Spec, fld.Child("clusterIPs")
 	if spec.Type == corev1.ServiceTypeExternalName {
 		return
@@ -198,7 +200,7 @@ func checkClusterIPs(e *validate.Errors, s *corev1.Service, fld *field.Path) {
 		e.Invalid(ips, spec.ClusterIPs, "first value must match `clusterIP`")
 	}
 	checkFamilies(e, spec, fld)
-	if !checkEachClusterIP(e, spec, ips) {
+	if !checkEachClusterIP(e, spec, existing, ips) {
 		return // what follows would only confuse
 	}
 	if len(spec.ClusterIPs) > 1 {
@@ -239,7 +241,7 @@ func checkFamilies(e *validate.Errors, spec *corev1.ServiceSpec, fld *field.Path
 }
 
 // checkEachClusterIP is false when an address is not valid by itself.
-func checkEachClusterIP(e *validate.Errors, spec *corev1.ServiceSpec, fld *field.Path) bool {
+func checkEachClusterIP(e *validate.Errors, spec *corev1.ServiceSpec, existing []string, fld *field.Path) bool {
 	valid := true
 	for i, ip := range spec.ClusterIPs {
 		if i == 0 && ip == corev1.ClusterIPNone {
@@ -249,7 +251,7 @@ func checkEachClusterIP(e *validate.Errors, spec *corev1.ServiceSpec, fld *field
 			}
 			continue
 		}
-		errs := validation.IsValidIPForLegacyField(fld.Index(i), ip, true, nil)
+		errs := validation.IsValidIPForLegacyField(fld.Index(i), ip, true, existing)
 		valid = valid && len(errs) == 0
 		e.Add(errs)
 	}
@@ -280,9 +282,11 @@ func checkLoadBalancer(e *validate.Errors, s *corev1.Service, fld *field.Path) {
 	spec, isLoadBalancer := &s.Spec, s.Spec.Type == corev1.ServiceTypeLoadBalancer
 	annotation, annotated := s.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]
 	if len(spec.LoadBalancerSourceRanges) > 0 || annotated {
-		p, value, ranges := fld.Child("LoadBalancerSourceRanges"), any(spec.LoadBalancerSourceRanges), spec.LoadBalancerSourceRanges
+		p, ranges := fld.Child("LoadBalancerSourceRanges"), spec.LoadBalancerSourceRanges
+		at := p.Index
 		if len(ranges) == 0 {
-			p, value = field.NewPath("metadata", "annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey), annotation
+			p = field.NewPath("metadata", "annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey)
+			at = func(int) *field.Path { return p }
 			if trimmed := strings.TrimSpace(annotation); trimmed != "" {
 				ranges = strings.Split(trimmed, ",")
 			}
@@ -290,8 +294,8 @@ func checkLoadBalancer(e *validate.Errors, s *corev1.Service, fld *field.Path) {
 		if !isLoadBalancer {
 			e.Forbidden(p, loadBalancerOnly)
 		}
-		if slices.ContainsFunc(ranges, func(r string) bool { _, err := netip.ParsePrefix(strings.TrimSpace(r)); return err != nil }) {
-			e.Invalid(p, value, "must be a list of IP ranges. For example, 10.240.0.0/24,10.250.0.0/24 ")
+		for i, r := range ranges {
+			e.Add(validation.IsValidCIDRForLegacyField(at(i), strings.TrimSpace(r), true, nil))
 		}
 	}
 	if allocate := spec.AllocateLoadBalancerNodePorts; isLoadBalancer && allocate == nil {
@@ -333,7 +337,7 @@ func checkTrafficPolicies(e *validate.Errors, s *corev1.Service, fld *field.Path
 	}
 	if d := spec.TrafficDistribution; d != nil {
 		validate.Enum(e, fld.Child("trafficDistribution"), *d, corev1.ServiceTrafficDistributionPreferClose,
-			corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferSameZone)
+			corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)
 	}
 }
 
@@ -349,6 +353,9 @@ func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
 	if was, is := old.Spec.LoadBalancerClass, s.Spec.LoadBalancerClass; !ptr.Equal(was, is) &&
 		s.Spec.Type == corev1.ServiceTypeLoadBalancer && old.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		e.Invalid(fld.Child("loadBalancerClass"), is, fixed)
+	}
+	if needsHealthPort(s) && needsHealthPort(old) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
+		e.Forbidden(fld.Child("healthCheckNodePort"), "field is immutable")
 	}
 	return e.List()
 }
@@ -410,6 +417,9 @@ func warnService(s, _ *corev1.Service) []string {
 	}
 	var warnings []string
 	fld := field.NewPath("spec")
+	if _, old := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; old {
+		warnings = append(warnings, fmt.Sprintf("annotation %s is deprecated, please use %s instead", corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
+	}
 	if isHeadless(s) {
 		if s.Spec.LoadBalancerIP != "" {
 			warnings = append(warnings, "spec.loadBalancerIP is ignored for headless services")
@@ -429,6 +439,9 @@ func warnService(s, _ *corev1.Service) []string {
 	for i, ip := range s.Spec.ExternalIPs {
 		warnings = append(warnings, validation.GetWarningsForIP(fld.Child("externalIPs").Index(i), ip)...)
 	}
+	if len(s.Spec.ExternalIPs) > 0 && !isHeadless(s) && s.Spec.Type != corev1.ServiceTypeExternalName {
+		warnings = append(warnings, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+	}
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		if s.Spec.LoadBalancerIP != "" {
 			warnings = append(warnings, validation.GetWarningsForIP(fld.Child("loadBalancerIP"), s.Spec.LoadBalancerIP)...)
@@ -442,6 +455,9 @@ func warnService(s, _ *corev1.Service) []string {
 	}
 	if s.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ExternalName != "" {
 		warnings = append(warnings, "spec.externalName is ignored when spec.type is not \"ExternalName\"")
+	}
+	if d := ptr.Deref(s.Spec.TrafficDistribution, ""); d == corev1.ServiceTrafficDistributionPreferClose {
+		warnings = append(warnings, fmt.Sprintf("spec.trafficDistribution: %q is deprecated; use %q", d, corev1.ServiceTrafficDistributionPreferSameZone))
 	}
 	return warnings
 }

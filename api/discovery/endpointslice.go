@@ -44,10 +44,11 @@ var EndpointSlice = api.Of[discoveryv1.EndpointSlice]{
 		dropTopology(s, old)
 	},
 
-	Default:  defaultEndpointSlice,
-	Validate: validateEndpointSlice,
+	Default:        defaultEndpointSlice,
+	ValidateCreate: func(s *discoveryv1.EndpointSlice) field.ErrorList { return validateEndpointSlice(s, true) },
 	ValidateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 		var e validate.Errors
+		e.Add(validateEndpointSlice(s, !apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints)))
 		e.Unchanged(field.NewPath("addressType"), s.AddressType, old.AddressType)
 		return e.List()
 	},
@@ -71,13 +72,17 @@ var EndpointSlice = api.Of[discoveryv1.EndpointSlice]{
 	},
 }
 
-// ports prints port numbers; a port without one is any.
+// ports prints port numbers, or names for them; a port without either is any.
 func ports(list []discoveryv1.EndpointPort) string {
 	texts := make([]string, len(list))
 	for i, p := range list {
-		texts[i] = "*"
-		if p.Port != nil {
+		switch {
+		case p.Port != nil:
 			texts[i] = strconv.Itoa(int(*p.Port))
+		case p.Name != nil:
+			texts[i] = *p.Name
+		default:
+			texts[i] = "*"
 		}
 	}
 	return some(texts)
@@ -136,12 +141,14 @@ func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
 	}
 }
 
-func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
+// validateEndpointSlice leaves endpoints alone that were stored already.
+func validateEndpointSlice(s *discoveryv1.EndpointSlice, changed bool) field.ErrorList {
 	var e validate.Errors
 	validate.RequiredEnum(&e, field.NewPath("addressType"), s.AddressType,
 		discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
 	fld := field.NewPath("endpoints")
-	if n := len(s.Endpoints); n > maxEndpoints {
+	if n := len(s.Endpoints); !changed {
+	} else if n > maxEndpoints {
 		e.TooMany(fld, n, maxEndpoints)
 	} else {
 		for i := range s.Endpoints {
@@ -161,7 +168,7 @@ func checkEndpoint(e *validate.Errors, endpoint *discoveryv1.Endpoint, typ disco
 		e.TooMany(p, n, maxAddresses)
 	}
 	for i, a := range endpoint.Addresses {
-		checkAddress(e, a, typ, p.Index(i))
+		checkAddress(e, a, typ, p, p.Index(i))
 	}
 	if endpoint.NodeName != nil {
 		e.DNSSubdomain(fld.Child("nodeName"), *endpoint.NodeName)
@@ -178,7 +185,8 @@ func checkEndpoint(e *validate.Errors, endpoint *discoveryv1.Endpoint, typ disco
 	}
 }
 
-func checkAddress(e *validate.Errors, address string, typ discoveryv1.AddressType, fld *field.Path) {
+// checkAddress tells what is of the other family at the list of addresses.
+func checkAddress(e *validate.Errors, address string, typ discoveryv1.AddressType, list, fld *field.Path) {
 	switch typ {
 	case discoveryv1.AddressTypeFQDN:
 		e.Add(validation.IsFullyQualifiedDomainName(fld, address))
@@ -187,16 +195,19 @@ func checkAddress(e *validate.Errors, address string, typ discoveryv1.AddressTyp
 	default:
 		return // the type itself is reported
 	}
-	before := e.Len()
-	e.Add(validation.IsValidIPForLegacyField(fld, address, true, nil))
-	if e.Len() > before {
+	faults := validation.IsValidIPForLegacyField(fld, address, true, nil)
+	if typ == discoveryv1.AddressTypeIPv6 {
+		faults = validation.IsValidIP(fld, address)
+	}
+	if len(faults) > 0 {
+		e.Add(faults)
 		return
 	}
 	switch v6 := netutils.IsIPv6String(address); {
 	case v6 && typ == discoveryv1.AddressTypeIPv4:
-		e.Invalid(fld, address, "must be an IPv4 address")
+		e.Invalid(list, address, "must be an IPv4 address")
 	case !v6 && typ == discoveryv1.AddressTypeIPv6:
-		e.Invalid(fld, address, "must be an IPv6 address")
+		e.Invalid(list, address, "must be an IPv6 address")
 	}
 	e.Add(core.ValidateNonSpecialIP(address, fld))
 }
@@ -253,8 +264,8 @@ func checkPorts(e *validate.Errors, list []discoveryv1.EndpointPort, fld *field.
 	}
 }
 
-func warnEndpointSlice(s, _ *discoveryv1.EndpointSlice) []string {
-	if s.AddressType == discoveryv1.AddressTypeFQDN {
+func warnEndpointSlice(s, old *discoveryv1.EndpointSlice) []string {
+	if old == nil && s.AddressType == discoveryv1.AddressTypeFQDN {
 		return []string{fmt.Sprintf("%s: FQDN endpoints are deprecated", field.NewPath("spec", "addressType"))}
 	}
 	return nil

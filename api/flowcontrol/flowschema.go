@@ -270,7 +270,7 @@ func validateConditions(types []string) field.ErrorList {
 			e.Duplicate(fld, t)
 		}
 		if t == "" {
-			e.Required(fld, "must not be empty")
+			e.Required(fld, "")
 		}
 	}
 	return e.List()

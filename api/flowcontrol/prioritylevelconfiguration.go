@@ -119,7 +119,7 @@ func validateLevel(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList 
 		}
 	case flowcontrolv1.PriorityLevelEnablementLimited:
 		if spec.Exempt != nil {
-			e.Forbidden(fld.Child("exempt"), "must be nil if the type is Limited")
+			e.Declared().Forbidden(fld.Child("exempt"), "")
 		}
 		if spec.Limited == nil {
 			e.Required(fld.Child("limited"), "")
@@ -147,16 +147,24 @@ func validateLimited(e *validate.Errors, fld *field.Path, l *flowcontrolv1.Limit
 	switch q := l.LimitResponse.Queuing; l.LimitResponse.Type {
 	case flowcontrolv1.LimitResponseTypeReject:
 		if q != nil {
-			e.Forbidden(queuing, "must be nil if limited.limitResponse.type is not Limited")
+			e.Declared().Forbidden(queuing, "")
 		}
 	case flowcontrolv1.LimitResponseTypeQueue:
 		if q == nil {
-			e.Required(queuing, "must not be empty if limited.limitResponse.type is Limited")
+			e.Declared().Required(queuing, "")
 		} else {
 			validateQueuing(e, queuing, q)
 		}
 	default:
+		// Kubernetes tells that a member of a union is too many before its
+		// discriminator is missing, and after it is unknown.
+		if q != nil && l.LimitResponse.Type == "" {
+			e.Declared().Forbidden(queuing, "")
+		}
 		validate.RequiredEnum(e, response.Child("type"), l.LimitResponse.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
+		if q != nil && l.LimitResponse.Type != "" {
+			e.Declared().Forbidden(queuing, "")
+		}
 	}
 	percent(e, fld.Child("lendablePercent"), l.LendablePercent)
 	if b := l.BorrowingLimitPercent; b != nil && *b < 0 {

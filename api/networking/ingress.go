@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
-	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/print"
@@ -31,8 +30,8 @@ var Ingress = api.Of[networkingv1.Ingress]{
 
 	Validate:       validateIngress,
 	ValidateCreate: validateIngressCreate,
-	Warnings: func(i, _ *networkingv1.Ingress) []string {
-		if _, old := i.Annotations[classAnnotation]; old {
+	Warnings: func(i, before *networkingv1.Ingress) []string {
+		if _, old := i.Annotations[classAnnotation]; old && before == nil && i.Spec.IngressClassName == nil {
 			return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", classAnnotation)}
 		}
 		return nil
@@ -130,11 +129,11 @@ func validateIngress(i *networkingv1.Ingress) field.ErrorList {
 
 func validateIngressCreate(i *networkingv1.Ingress) field.ErrorList {
 	value, old := i.Annotations[classAnnotation]
-	if !old || i.Spec.IngressClassName == nil {
+	if !old || i.Spec.IngressClassName == nil || value == *i.Spec.IngressClassName {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(field.NewPath("annotations").Child(classAnnotation), value,
-		"can not be set when the class field is also set")}
+		"must match `ingressClassName` when both are specified")}
 }
 
 // checkHost checks a name, of which the first part may be any.
@@ -213,11 +212,11 @@ func checkBackend(e *validate.Errors, b *networkingv1.IngressBackend, fld *field
 		e.Invalid(fld, "", "cannot set both resource and service backends")
 	case b.Resource != nil:
 		p := fld.Child("resource")
-		if group := ptr.Deref(b.Resource.APIGroup, ""); group != "" {
-			e.DNSSubdomain(p.Child("apiGroup"), group)
+		if group := b.Resource.APIGroup; group != nil {
+			e.DNSSubdomain(p.Child("apiGroup"), *group)
 		}
-		checkObjectName(e, b.Resource.Kind, p.Child("kind"), "kind is required")
-		checkObjectName(e, b.Resource.Name, p.Child("name"), "name is required")
+		checkObjectName(e, b.Resource.Kind, p.Child("kind"))
+		checkObjectName(e, b.Resource.Name, p.Child("name"))
 	case b.Service != nil:
 		checkServiceBackend(e, b.Service, fld)
 	default:
@@ -226,9 +225,9 @@ func checkBackend(e *validate.Errors, b *networkingv1.IngressBackend, fld *field
 }
 
 // checkObjectName checks a part of a reference, which can stand in a URL.
-func checkObjectName(e *validate.Errors, name string, fld *field.Path, missing string) {
+func checkObjectName(e *validate.Errors, name string, fld *field.Path) {
 	if name == "" {
-		e.Required(fld, missing)
+		e.Required(fld, "")
 		return
 	}
 	e.Messages(fld, name, validate.PathSegment(name, false))

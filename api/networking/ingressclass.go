@@ -32,7 +32,15 @@ var IngressClass = api.Of[networkingv1.IngressClass]{
 	},
 
 	Columns: []api.Column[networkingv1.IngressClass]{
-		print.Name[networkingv1.IngressClass](),
+		{
+			Name: "Name", Format: "name", Description: print.NameDoc(),
+			Value: func(c *networkingv1.IngressClass) any {
+				if c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
+					return c.Name + " (default)"
+				}
+				return c.Name
+			},
+		},
 		{
 			Name: "Controller", Description: "Controller that is responsible for handling this class",
 			Value: func(c *networkingv1.IngressClass) any { return c.Spec.Controller },
@@ -69,8 +77,8 @@ func validateIngressClass(c *networkingv1.IngressClass) field.ErrorList {
 	if ref.APIGroup != nil {
 		e.DNSSubdomain(p.Child("apiGroup"), *ref.APIGroup)
 	}
-	checkObjectName(&e, ref.Kind, p.Child("kind"), "")
-	checkObjectName(&e, ref.Name, p.Child("name"), "")
+	checkObjectName(&e, ref.Kind, p.Child("kind"))
+	checkObjectName(&e, ref.Name, p.Child("name"))
 	if ref.Scope == nil {
 		e.Required(p.Child("scope"), "")
 		return e.List()

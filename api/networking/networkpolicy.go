@@ -143,26 +143,18 @@ func checkIPBlock(e *validate.Errors, b *networkingv1.IPBlock, fld *field.Path) 
 		e.Required(fld.Child("cidr"), "")
 		return
 	}
-	if errs := validation.IsValidCIDRForLegacyField(fld.Child("cidr"), b.CIDR, true, nil); len(errs) > 0 {
-		e.Add(errs)
-		return
-	}
+	e.Add(validation.IsValidCIDRForLegacyField(fld.Child("cidr"), b.CIDR, true, nil))
 	_, all, err := netutils.ParseCIDRSloppy(b.CIDR)
 	if err != nil {
-		e.Invalid(fld.Child("cidr"), b.CIDR, err.Error())
-		return
+		return // it is told already
 	}
 	size, _ := all.Mask.Size()
 	for i, text := range b.Except {
 		p := fld.Child("except").Index(i)
-		if errs := validation.IsValidCIDRForLegacyField(p, text, true, nil); len(errs) > 0 {
-			e.Add(errs)
-			continue
-		}
+		e.Add(validation.IsValidCIDRForLegacyField(p, text, true, nil))
 		_, part, err := netutils.ParseCIDRSloppy(text)
 		if err != nil {
-			e.Invalid(p, text, err.Error())
-			continue
+			continue // it is told already
 		}
 		if partSize, _ := part.Mask.Size(); !all.Contains(part.IP) || partSize <= size {
 			e.Invalid(p, text, "must be a strict subset of `cidr`")

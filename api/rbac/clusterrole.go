@@ -34,7 +34,7 @@ func validateClusterRole(r *rbacv1.ClusterRole) field.ErrorList {
 		selector := &r.AggregationRule.ClusterRoleSelectors[i]
 		e.Add(metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, fld.Index(i)))
 		if _, err := metav1.LabelSelectorAsSelector(selector); err != nil {
-			e.Invalid(fld.Index(i), selector, "invalid label selector.")
+			e.Invalid(fld.Index(i), nil, "invalid label selector.")
 		}
 	}
 	return e.List()

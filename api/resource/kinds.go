@@ -9,14 +9,13 @@ func Kinds() []*api.Kind {
 	}
 	kinds := stable
 	for _, k := range stable {
-		kinds = append(kinds, k.In("v1beta2"))
-	}
-	for _, k := range stable {
+		older := k.In("v1beta2")
+		oldest := k.In("v1beta1")
 		if k.GVK.Kind == "DeviceTaintRule" {
-			kinds = append(kinds, k.In("v1alpha3"))
-			continue
+			oldest = k.In("v1alpha3")
+			older.ReturnDeleted, oldest.ReturnDeleted = true, true // as they did before v1
 		}
-		kinds = append(kinds, k.In("v1beta1"))
+		kinds = append(kinds, older, oldest)
 	}
 	return append(kinds, ResourcePoolStatusRequest.Erase())
 }

@@ -36,7 +36,7 @@ func checkDriver(e *validate.Errors, name string, fld *field.Path) {
 		e.Declared().Required(fld, "")
 		return
 	}
-	e.Declared().Messages(fld, name, content.IsDNS1123SubdomainCaseless(name))
+	e.Declared().Messages(fld, name, content.IsDNS1123SubdomainCaseless(name)) //nolint:staticcheck // Kubernetes takes such names, and so says it
 	if utf8.RuneCountInString(name) > resourcev1.DriverNameMaxLength {
 		e.Declared().Add(field.ErrorList{field.TooLongCharacters(fld, name, resourcev1.DriverNameMaxLength)})
 	}

@@ -150,6 +150,9 @@ func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
 	if n := s.NodeAllocatableUpdatePeriodSeconds; n != nil && *n < minUpdateSeconds {
 		e.Invalidf(fld.Child("nodeAllocatableUpdatePeriodSeconds"), *n, "must be greater than or equal to %d seconds", minUpdateSeconds)
 	}
+	if in := s.ServiceAccountTokenInSecrets; in != nil && len(s.TokenRequests) == 0 {
+		e.Invalid(fld.Child("serviceAccountTokenInSecrets"), *in, "serviceAccountTokenInSecrets is set but no tokenRequests are specified")
+	}
 	return e.List()
 }
 
@@ -209,14 +212,14 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 			e.Nonnegative(p.Child("allocatable", "count"), int64(*d.Allocatable.Count))
 		}
 		keys := sets.New[string]()
-		for k, key := range d.TopologyKeys {
-			at := p.Child("topologyKeys").Index(k)
-			e.Text(at, key)
+		for _, key := range d.TopologyKeys {
+			// Kubernetes names the driver, not the key.
+			e.Text(p, key)
 			if keys.Has(key) {
-				e.Duplicate(at, key)
+				e.Duplicate(p, key)
 			}
 			keys.Insert(key)
-			e.QualifiedName(p.Child("topologyKeys"), key)
+			e.QualifiedName(p, key)
 		}
 	}
 	return e.List()

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/core"
 	"github.com/skiffcluster/skiff/api/print"
 	"github.com/skiffcluster/skiff/api/validate"
 )
@@ -45,6 +47,7 @@ var StorageClass = api.Of[storagev1.StorageClass]{
 	},
 	Validate:       validateStorageClass,
 	ValidateUpdate: validateStorageClassUpdate,
+	Warnings:       warnStorageClass,
 
 	Columns: []api.Column[storagev1.StorageClass]{
 		{
@@ -136,8 +139,22 @@ func checkParameters(e *validate.Errors, parameters map[string]string, fld *fiel
 	}
 }
 
+func warnStorageClass(c, _ *storagev1.StorageClass) []string {
+	var warnings []string
+	for i, t := range c.AllowedTopologies {
+		for k, x := range t.MatchLabelExpressions {
+			if message, old := core.OldNodeLabel(x.Key); old {
+				warnings = append(warnings, fmt.Sprintf("allowedTopologies[%d].matchLabelExpressions[%d].key: %s", i, k, message))
+			}
+		}
+	}
+	return warnings
+}
+
 func checkTopologies(e *validate.Errors, terms []corev1.TopologySelectorTerm, fld *field.Path) {
-	var seen []map[string]sets.Set[string]
+	// Kubernetes begins with as many empty ones, so that each empty term is one
+	// too many.
+	seen := make([]map[string]sets.Set[string], len(terms))
 	for i, term := range terms {
 		p, chosen := fld.Index(i), map[string]sets.Set[string]{}
 		for k, req := range term.MatchLabelExpressions {
@@ -161,7 +178,6 @@ func checkTopologies(e *validate.Errors, terms []corev1.TopologySelectorTerm, fl
 		for _, other := range seen {
 			if apiequality.Semantic.DeepEqual(other, chosen) {
 				e.Duplicate(p.Child("matchLabelExpressions"), "")
-				break
 			}
 		}
 		seen = append(seen, chosen)

@@ -1,16 +1,19 @@
 package storage
 
 import (
+	"math"
+
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api"
+	"github.com/skiffcluster/skiff/api/core"
 	"github.com/skiffcluster/skiff/api/print"
 	"github.com/skiffcluster/skiff/api/validate"
 )
@@ -74,6 +77,8 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 			e.Required(fld.Child("source", "persistentVolumeName"), "must specify non empty persistentVolumeName")
 		}
 		e.Name(fld.Child("source", "persistentVolumeName"), *s.PersistentVolumeName, apivalidation.NameIsDNSSubdomain)
+	default:
+		e.Add(core.ValidateInlineVolume(s.InlineVolumeSpec, fld.Child("source", "inlineVolumeSpec")))
 	}
 	e.Name(fld.Child("nodeName"), a.Spec.NodeName, apivalidation.NameIsDNSSubdomain)
 	if isNew {
@@ -108,8 +113,14 @@ func validateAttachmentStatus(a, _ *storagev1.VolumeAttachment) field.ErrorList 
 		name  string
 		value *storagev1.VolumeError
 	}{{"attachError", a.Status.AttachError}, {"detachError", a.Status.DetachError}} {
-		if f.value != nil && len(f.value.Message) > maxErrorText {
+		if f.value == nil {
+			continue
+		}
+		if len(f.value.Message) > maxErrorText {
 			e.TooLong(fld.Child(f.name, "message"), maxErrorText)
+		}
+		if code := f.value.ErrorCode; code != nil && *code < 0 {
+			e.Invalid(fld.Child(f.name, "errorCode"), *code, validation.InclusiveRangeError(0, math.MaxInt32))
 		}
 	}
 	return e.List()
@@ -136,13 +147,8 @@ func validateCapacity(c *storagev1.CSIStorageCapacity) field.ErrorList {
 	if c.NodeTopology != nil {
 		e.Add(metav1validation.ValidateLabelSelector(c.NodeTopology, metav1validation.LabelSelectorValidationOptions{}, field.NewPath("nodeTopology")))
 	}
-	for _, f := range []struct {
-		name  string
-		value *resource.Quantity
-	}{{"capacity", c.Capacity}, {"maximumVolumeSize", c.MaximumVolumeSize}} {
-		if f.value != nil {
-			e.NonnegativeQuantity(field.NewPath(f.name), *f.value)
-		}
+	if c.Capacity != nil {
+		e.NonnegativeQuantity(field.NewPath("capacity"), *c.Capacity)
 	}
 	return e.List()
 }

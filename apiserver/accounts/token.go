@@ -54,19 +54,26 @@ func (t *Token) Destroy() {}
 func (t *Token) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind { return kind }
 
 // Create implements rest.NamedCreater.
-func (t *Token) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
+func (t *Token) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
 	req, ok := obj.(*authenticationv1.TokenRequest)
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a TokenRequest: %T", obj))
 	}
 	namespace := request.NamespaceValue(ctx)
+	if errs := checkNames(req, namespace, name); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(kind.GroupKind(), name, errs)
+	}
 	account, err := t.Objects.ServiceAccount(ctx, namespace, name)
 	if err != nil {
 		return nil, err
 	}
+	if req.UID != "" && req.UID != account.UID {
+		return nil, apierrors.NewConflict(schema.GroupResource{Group: kind.Group, Resource: kind.Kind}, name,
+			fmt.Errorf("the UID in the token request (%s) does not match the UID of the service account (%s)", req.UID, account.UID))
+	}
 	complete(req, account)
 	if errs := check(req); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(kind.GroupKind(), name, errs)
+		return nil, apierrors.NewInvalid(kind.GroupKind(), "", errs)
 	}
 	if validate != nil {
 		if err := validate(ctx, req.DeepCopy()); err != nil {
@@ -79,9 +86,6 @@ func (t *Token) Create(ctx context.Context, name string, obj runtime.Object, val
 	r := auth.Request{Account: account, Audiences: req.Spec.Audiences, Lifetime: time.Duration(*req.Spec.ExpirationSeconds) * time.Second}
 	if err := t.bind(ctx, &r, req.Spec.BoundObjectRef); err != nil {
 		return nil, err
-	}
-	if o != nil && len(o.DryRun) > 0 {
-		return req, nil
 	}
 	now := time.Now()
 	token, expires, err := t.Tokens.Issue(r, now)
@@ -107,8 +111,19 @@ func complete(r *authenticationv1.TokenRequest, account *corev1.ServiceAccount) 
 	if r.Name == "" {
 		r.Name = account.Name
 	}
-	r.Namespace = account.Namespace
+	r.Namespace, r.UID = account.Namespace, account.UID
 	r.CreationTimestamp = metav1.Now()
+}
+
+// checkNames lets a request say whose token it is for, if it says it rightly.
+func checkNames(r *authenticationv1.TokenRequest, namespace, name string) field.ErrorList {
+	if r.Name != "" && r.Name != name {
+		return field.ErrorList{field.Invalid(field.NewPath("metadata", "name"), r.Name, "must match the service account name if specified")}
+	}
+	if r.Namespace != "" && r.Namespace != namespace {
+		return field.ErrorList{field.Invalid(field.NewPath("metadata", "namespace"), r.Namespace, "must match the service account namespace if specified")}
+	}
+	return nil
 }
 
 func check(r *authenticationv1.TokenRequest) field.ErrorList {
@@ -130,8 +145,9 @@ func (t *Token) bind(ctx context.Context, r *auth.Request, ref *authenticationv1
 	}
 	namespace := r.Account.Namespace
 	var m *metav1.ObjectMeta
-	switch ref.APIVersion + "/" + ref.Kind {
-	case "v1/Pod":
+	gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
+	switch gvk.GroupKind().String() { // in any version
+	case "Pod":
 		pod, err := t.Objects.Pod(ctx, namespace, ref.Name)
 		if err != nil {
 			return err
@@ -146,23 +162,23 @@ func (t *Token) bind(ctx context.Context, r *auth.Request, ref *authenticationv1
 			}
 		}
 		r.Pod, m = pod, &pod.ObjectMeta
-	case "v1/Secret":
+	case "Secret":
 		secret, err := t.Objects.Secret(ctx, namespace, ref.Name)
 		if err != nil {
 			return err
 		}
 		r.Secret, m = secret, &secret.ObjectMeta
-	case "v1/Node":
+	case "Node":
 		node, err := t.Objects.Node(ctx, ref.Name)
 		if err != nil {
 			return err
 		}
 		r.Node, m = node, &node.ObjectMeta
 	default:
-		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).String()))
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", gvk.String()))
 	}
 	if ref.UID != "" && ref.UID != m.UID {
-		return apierrors.NewConflict(schema.GroupResource{Group: kind.Group, Resource: ref.Kind}, ref.Name,
+		return apierrors.NewConflict(schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, ref.Name,
 			fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
 	}
 	return nil

@@ -53,6 +53,17 @@ func identify(ctx context.Context, csr *certificatesv1.CertificateSigningRequest
 // strategy with another check.
 type verdict struct{ rest.RESTUpdateStrategy }
 
+func (v verdict) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
+	now, ok := obj.(*certificatesv1.CertificateSigningRequest)
+	before, was := old.(*certificatesv1.CertificateSigningRequest)
+	if ok && was {
+		conditions := now.Status.Conditions
+		now.Status = before.Status
+		now.Status.Conditions = conditions
+	}
+	v.RESTUpdateStrategy.PrepareForUpdate(ctx, obj, old)
+}
+
 func (verdict) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
 	now, ok := obj.(*certificatesv1.CertificateSigningRequest)
 	before, was := old.(*certificatesv1.CertificateSigningRequest)

@@ -180,9 +180,9 @@ func (c *checker) conditions(list []admissionregistrationv1.MatchCondition, fld 
 }
 
 // variables are compiled in order: each sees those before it, and what comes
-// after sees all.
-func (c *checker) variables(list []admissionregistrationv1.Variable, fld *field.Path, named func(admissionregistrationv1.Variable) plugincel.NamedExpressionAccessor) {
-	if len(list) == 0 {
+// after sees all. Those of mutating policies are an object even without fields.
+func (c *checker) variables(list []admissionregistrationv1.Variable, always bool, fld *field.Path, named func(admissionregistrationv1.Variable) plugincel.NamedExpressionAccessor) {
+	if len(list) == 0 && !always {
 		c.compiler = stateless()
 		return
 	}
@@ -207,7 +207,7 @@ func (c *checker) variables(list []admissionregistrationv1.Variable, fld *field.
 func (c *checker) validating(s *admissionregistrationv1.ValidatingAdmissionPolicySpec) {
 	fld := field.NewPath("spec")
 	c.conditions(s.MatchConditions, fld.Child("matchConditions"))
-	c.variables(s.Variables, fld.Child("variables"), func(v admissionregistrationv1.Variable) plugincel.NamedExpressionAccessor {
+	c.variables(s.Variables, false, fld.Child("variables"), func(v admissionregistrationv1.Variable) plugincel.NamedExpressionAccessor {
 		return &validating.Variable{Name: v.Name, Expression: v.Expression}
 	})
 	for i, v := range s.Validations {
@@ -225,17 +225,17 @@ func (c *checker) validating(s *admissionregistrationv1.ValidatingAdmissionPolic
 func (c *checker) mutating(s *admissionregistrationv1.MutatingAdmissionPolicySpec) {
 	fld := field.NewPath("spec")
 	c.conditions(s.MatchConditions, fld.Child("matchConditions"))
-	c.variables(s.Variables, fld.Child("variables"), func(v admissionregistrationv1.Variable) plugincel.NamedExpressionAccessor {
+	c.variables(s.Variables, true, fld.Child("variables"), func(v admissionregistrationv1.Variable) plugincel.NamedExpressionAccessor {
 		return &mutating.Variable{Name: v.Name, Expression: v.Expression}
 	})
 	o := c.options()
 	o.HasPatchTypes = true
 	for i, m := range s.Mutations {
 		p := fld.Child("mutations").Index(i)
-		if m.JSONPatch != nil {
+		if m.JSONPatch != nil && m.PatchType == admissionregistrationv1.PatchTypeJSONPatch {
 			c.compile(&patch.JSONPatchCondition{Expression: strings.TrimSpace(m.JSONPatch.Expression)}, o, p.Child("jsonPatch", "expression"))
 		}
-		if m.ApplyConfiguration != nil {
+		if m.ApplyConfiguration != nil && m.PatchType == admissionregistrationv1.PatchTypeApplyConfiguration {
 			c.compile(&patch.ApplyConfigurationCondition{Expression: strings.TrimSpace(m.ApplyConfiguration.Expression)}, o, p.Child("applyConfiguration", "expression"))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api/core"
 )
@@ -117,7 +118,7 @@ func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bo
 	if dryRun {
 		a = a.rehearsal()
 	}
-	t := &turn{Allocator: a, owner: owner, had: before}
+	t := &turn{Allocator: a, owner: owner, had: before, old: old}
 	if err := t.fill(ctx, s); err != nil {
 		a.release(context.WithoutCancel(ctx), owner, t.taken)
 		return nil, err
@@ -137,9 +138,10 @@ func (a *Allocator) begin(ctx context.Context, s, old *corev1.Service, dryRun bo
 // service's address does not mean to take it away.
 func inherit(s, old *corev1.Service) {
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.HealthCheckNodePort = "", nil, 0
-		s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = nil, nil
-		dropNodePorts(s)
+		dropSameNodePorts(s, old)
+		if s.Spec.HealthCheckNodePort == old.Spec.HealthCheckNodePort {
+			s.Spec.HealthCheckNodePort = 0
+		}
 		return
 	}
 	if old.Spec.Type != corev1.ServiceTypeExternalName {
@@ -181,12 +183,6 @@ func uses(s *corev1.Service, port int32, protocol corev1.Protocol) bool {
 	return port != 0 && slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.NodePort == port && p.Protocol == protocol })
 }
 
-func dropNodePorts(s *corev1.Service) {
-	for i := range s.Spec.Ports {
-		s.Spec.Ports[i].NodePort = 0
-	}
-}
-
 // dropSameNodePorts lets a change of type alone turn a NodePort service into a
 // ClusterIP one.
 func dropSameNodePorts(s, old *corev1.Service) {
@@ -202,6 +198,7 @@ func dropSameNodePorts(s, old *corev1.Service) {
 type turn struct {
 	*Allocator
 	owner string
+	old   *corev1.Service // nil: a new one
 	had   holding
 	taken holding // in this turn
 }
@@ -213,7 +210,7 @@ func (t *turn) fill(ctx context.Context, s *corev1.Service) error {
 	if s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0 {
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	}
-	if errs := core.ValidateClusterIPs(s); len(errs) > 0 {
+	if errs := core.ValidateClusterIPs(s, t.old); len(errs) > 0 {
 		return invalid(s, errs...)
 	}
 	if err := t.families(s); err != nil {
@@ -231,38 +228,96 @@ func (t *turn) fill(ctx context.Context, s *corev1.Service) error {
 
 // families decides which address families a service has.
 func (t *turn) families(s *corev1.Service) error {
+	spec, fld := &s.Spec, field.NewPath("spec")
+	selectorless := spec.ClusterIP == corev1.ClusterIPNone && len(spec.Selector) == 0
+	if spec.IPFamilyPolicy == nil {
+		spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicySingleStack)
+		if selectorless { // nobody knows which addresses the endpoints will have
+			spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyRequireDualStack)
+		}
+	}
+	policy := *spec.IPFamilyPolicy
+	errs := append(t.fewer(s), t.given(s)...)
+	if len(errs) > 0 {
+		return invalid(s, errs...)
+	}
 	dual := len(t.Addresses) > 1
-	if s.Spec.IPFamilyPolicy == nil {
-		policy := corev1.IPFamilyPolicySingleStack
-		if len(s.Spec.IPFamilies) == 2 || len(s.Spec.ClusterIPs) == 2 {
-			policy = corev1.IPFamilyPolicyRequireDualStack
+	if !selectorless {
+		if policy == corev1.IPFamilyPolicyRequireDualStack && !dual {
+			errs = append(errs, field.Invalid(fld.Child("ipFamilyPolicy"), policy, "this cluster is not configured for dual-stack services"))
 		}
-		if !hasClusterIP(s) && len(s.Spec.Selector) == 0 {
-			// Nobody knows which addresses the endpoints will have.
-			policy = corev1.IPFamilyPolicyRequireDualStack
-		}
-		s.Spec.IPFamilyPolicy = &policy
-	}
-	both := *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack || *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyPreferDualStack && dual
-	if *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack && !dual && hasClusterIP(s) {
-		return invalid(s, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), *s.Spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services"))
-	}
-	for i, f := range s.Spec.IPFamilies {
-		if hasClusterIP(s) && t.rangeOf(f) == nil {
-			return invalid(s, field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), f, "not configured on this cluster"))
+		for i, f := range spec.IPFamilies {
+			if t.rangeOf(f) == nil {
+				errs = append(errs, field.Invalid(fld.Child("ipFamilies").Index(i), f, "not configured on this cluster"))
+			}
 		}
 	}
-	if len(s.Spec.IPFamilies) == 0 {
-		first := family(t.Addresses[0].Is6())
-		if ip := s.Spec.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
-			first = family(isIP6(ip))
-		}
-		s.Spec.IPFamilies = []corev1.IPFamily{first}
+	if len(errs) > 0 {
+		return invalid(s, errs...)
 	}
-	if both && len(s.Spec.IPFamilies) == 1 {
-		s.Spec.IPFamilies = append(s.Spec.IPFamilies, family(s.Spec.IPFamilies[0] == corev1.IPv4Protocol))
+	if len(spec.IPFamilies) == 0 {
+		spec.IPFamilies = []corev1.IPFamily{family(t.Addresses[0].Is6())}
+	}
+	if len(spec.IPFamilies) == 1 && policy != corev1.IPFamilyPolicySingleStack && (dual || selectorless) {
+		spec.IPFamilies = append(spec.IPFamilies, family(spec.IPFamilies[0] == corev1.IPv4Protocol))
 	}
 	return nil
+}
+
+// fewer lets an update to a single stack release the second address; without
+// that word it may not be left out.
+func (t *turn) fewer(s *corev1.Service) field.ErrorList {
+	if t.old == nil {
+		return nil
+	}
+	spec, was := &s.Spec, &t.old.Spec
+	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack {
+		if len(spec.ClusterIPs) > 1 && slices.Equal(spec.ClusterIPs, was.ClusterIPs) {
+			spec.ClusterIPs = spec.ClusterIPs[:1]
+		}
+		if len(spec.IPFamilies) > 1 && slices.Equal(spec.IPFamilies, was.IPFamilies) {
+			spec.IPFamilies = spec.IPFamilies[:1]
+		}
+		return nil
+	}
+	var errs field.ErrorList
+	tell := func(what string) {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), *spec.IPFamilyPolicy, "must be 'SingleStack' to release the secondary "+what))
+	}
+	if len(spec.ClusterIPs) < len(was.ClusterIPs) {
+		tell("cluster IP")
+	}
+	if len(spec.IPFamilies) < len(was.IPFamilies) {
+		tell("IP family")
+	}
+	return errs
+}
+
+// given adds the families of the addresses that the client asks for.
+func (t *turn) given(s *corev1.Service) field.ErrorList {
+	var errs field.ErrorList
+	spec, fld := &s.Spec, field.NewPath("spec")
+	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack {
+		const two = "must be 'RequireDualStack' or 'PreferDualStack' when multiple "
+		if len(spec.ClusterIPs) == 2 {
+			errs = append(errs, field.Invalid(fld.Child("ipFamilyPolicy"), *spec.IPFamilyPolicy, two+"cluster IPs are specified"))
+		}
+		if len(spec.IPFamilies) == 2 {
+			errs = append(errs, field.Invalid(fld.Child("ipFamilyPolicy"), *spec.IPFamilyPolicy, two+"IP families are specified"))
+		}
+	}
+	for i, ip := range spec.ClusterIPs {
+		if ip == corev1.ClusterIPNone || i < len(spec.IPFamilies) {
+			continue
+		}
+		f := family(isIP6(ip))
+		if t.rangeOf(f) == nil {
+			errs = append(errs, field.Invalid(fld.Child("clusterIPs").Index(i), spec.ClusterIPs, string(f)+" is not configured on this cluster"))
+			continue
+		}
+		spec.IPFamilies = append(spec.IPFamilies, f)
+	}
+	return errs
 }
 
 func (t *turn) fillAddresses(ctx context.Context, s *corev1.Service) error {
@@ -351,6 +406,9 @@ func (t *turn) fillPorts(ctx context.Context, s *corev1.Service) error {
 	}
 	if !wantsHealthPort(s) {
 		return nil
+	}
+	if t.old != nil && wantsHealthPort(t.old) && s.Spec.HealthCheckNodePort != 0 {
+		return nil // it cannot change
 	}
 	if p := s.Spec.HealthCheckNodePort; p != 0 {
 		return claim(field.NewPath("spec", "healthCheckNodePort"), p)

@@ -62,7 +62,7 @@ func (a *Addresses) Claim(ctx context.Context, address, owner string) error {
 		}
 	}
 	if !found {
-		return fmt.Errorf("provided IP is not in the valid range. The range of valid IPs is %s", a.prefix)
+		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", address, a.prefix)
 	}
 	ok, err := a.claims.Claim(ctx, ip.String(), owner)
 	if err == nil && !ok {
