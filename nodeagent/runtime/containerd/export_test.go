@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
 
@@ -31,4 +33,9 @@ func EndOf(pid int) func() (int, bool) {
 		e, ok := w.exit()
 		return e.code, ok
 	}
+}
+
+// Resync compares all with containerd, as Run does each minute.
+func (r *Runtime) Resync(ctx context.Context) error {
+	return r.resync(namespaces.WithNamespace(ctx, containerdNamespace))
 }

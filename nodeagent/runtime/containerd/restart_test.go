@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -208,6 +209,43 @@ func TestAKilledContainerdComesBack(t *testing.T) {
 	})
 	p.start(t, rt, "third", "sleep")
 	p.remove(t, rt)
+}
+
+// TestContainersThatAreMadeWhileAllIsCompared: the comparison reads lists that are
+// older than what is made and removed meanwhile. Nothing is lost by it.
+func TestContainersThatAreMadeWhileAllIsCompared(t *testing.T) {
+	n := newNode(t)
+	rt, _ := n.openWithImage(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var compare sync.WaitGroup
+	compare.Go(func() {
+		for ctx.Err() == nil {
+			if err := rt.Resync(ctx); err != nil && ctx.Err() == nil {
+				t.Errorf("compare: %v", err)
+				return
+			}
+		}
+	})
+	for i := range 5 {
+		p := newPod(t, rt)
+		stays := p.start(t, rt, "stays", "sleep")
+		for j := range 3 {
+			id := p.start(t, rt, fmt.Sprint("ends-", j), "exit", "3")
+			eventually(t, "it ends", func() bool { return p.get(t, rt, id).State == runtime.Exited })
+			if c := p.get(t, rt, id); c.ExitCode != 3 || c.Message != "" || c.StartedAt.IsZero() {
+				t.Errorf("container %d of pod %d: %+v", j, i, c)
+			}
+		}
+		if c := p.get(t, rt, stays); c.State != runtime.Running {
+			t.Errorf("the one that stays: %+v", c)
+		}
+		p.remove(t, rt)
+		if _, left, err := rt.Pod(t.Context(), p.id); err != nil || len(left) > 0 {
+			t.Errorf("left: %+v, %v", left, err)
+		}
+	}
+	cancel()
+	compare.Wait()
 }
 
 // kernelTells says whether this machine's kernel tells how other processes'

@@ -82,6 +82,7 @@ type Runtime struct {
 	connected  error // nil while events flow
 	sandboxes  map[string]*runtime.Sandbox
 	containers map[string]*container
+	loaded     bool // what containerd had at the start is known
 	watchers   map[*watcher]struct{}
 
 	mountsMu sync.Mutex // while images are mounted for sandboxes
@@ -242,8 +243,18 @@ func (r *Runtime) follow(ctx context.Context, connected func()) error {
 // resync compares what is remembered with sandboxes on disk, containers and
 // tasks in containerd.
 func (r *Runtime) resync(ctx context.Context) error {
-	if err := r.loadSandboxes(); err != nil {
-		return err
+	// Pods are made, started and removed while the lists are read: what an earlier
+	// process left is learned once, and only what had a task before can be missing.
+	r.mu.Lock()
+	loaded, had := r.loaded, make(map[string]bool, len(r.containers))
+	for id, c := range r.containers {
+		had[id] = c.hasTask
+	}
+	r.mu.Unlock()
+	if !loaded {
+		if err := r.loadSandboxes(); err != nil {
+			return err
+		}
 	}
 	records, err := r.client.ContainerService().List(ctx)
 	if err != nil {
@@ -267,6 +278,10 @@ func (r *Runtime) resync(ctx context.Context) error {
 		known[rec.ID] = true
 		r.mu.Lock()
 		c, old := r.containers[rec.ID]
+		if _, was := had[rec.ID]; !old && loaded && (was || time.Since(rec.CreatedAt) < resyncEvery) {
+			r.mu.Unlock()
+			continue // it was removed just now, or Create is about to remember it
+		}
 		if !old {
 			c = r.containerFromRecord(rec)
 			r.containers[rec.ID] = c
@@ -277,8 +292,8 @@ func (r *Runtime) resync(ctx context.Context) error {
 		switch {
 		case hasTask:
 			r.resyncTask(ctx, c, tasks.Tasks[j], settled, old)
-		case !settled && old && c.State == runtime.Created:
-			// Its task is being made.
+		case !settled && old && (c.State == runtime.Created || !had[rec.ID]):
+			// Its task is being made, or was after the tasks were read.
 		case !settled:
 			// No task and no record of its end: the machine went down, or
 			// containerd lost it.
@@ -287,13 +302,13 @@ func (r *Runtime) resync(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	for id, c := range r.containers {
-		// A container is remembered only after containerd has it.
-		if !known[id] && c.hasTask && !c.exiting {
+		if !known[id] && had[id] && c.hasTask && !c.exiting {
 			delete(r.containers, id)
 			c.closeDone()
 			c.closeWitness()
 		}
 	}
+	r.loaded = true
 	r.mu.Unlock()
 	return nil
 }
