@@ -590,6 +590,65 @@ func TestSlowClients(t *testing.T) {
 	alive(t, r)
 }
 
+// TestListsThatNobodyReads asks for a long list on many connections and reads its
+// first line alone: what waits for them is an object, and not the list, for each.
+func TestListsThatNobodyReads(t *testing.T) {
+	c := socket(t, nil)
+	cfg := access(t, c)
+	k := clientset(t, c.RESTConfig())
+	data := map[string]string{"a": strings.Repeat("x", 500_000)}
+	const objects, readers = 32, 25
+	for i := range objects {
+		if _, err := k.CoreV1().ConfigMaps("default").Create(t.Context(), &corev1.ConfigMap{ObjectMeta: named(fmt.Sprintf("c%d", i)), Data: data}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tlsConfig, err := restclient.TLSConfigFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tlsConfig.NextProtos = []string{"http/1.1"}
+	memory := func() int64 {
+		runtime.GC()
+		runtime.GC() // what pools have kept
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapInuse)
+	}
+	for what, accept := range map[string]string{
+		"JSON": "application/json", "protobuf": "application/vnd.kubernetes.protobuf", "compressed JSON": "application/json\r\nAccept-Encoding: gzip",
+	} {
+		before := memory()
+		var open []net.Conn
+		for range readers {
+			conn, err := tls.Dial("tcp", strings.TrimPrefix(strings.TrimSuffix(cfg.Host, "/"), "https://"), tlsConfig)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, conn)
+			if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: skiff\r\nAccept: %s\r\n\r\n", maps, accept); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, conn := range open {
+			if line, err := bufio.NewReaderSize(conn, 16).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+				t.Fatalf("%s: %q %v", what, line, err)
+			}
+		}
+		// A list is 16 MB: with all of it kept for each this is 400 MB and more.
+		const most = 4 << 20
+		if each := (memory() - before) / readers; each > most {
+			t.Errorf("a list in %s that is not read costs %d KiB, more than %d", what, each>>10, most>>10)
+		} else {
+			t.Logf("a list in %s that is not read costs %d KiB", what, each>>10)
+		}
+		for _, conn := range open {
+			_ = conn.Close()
+		}
+	}
+	alive(t, rawTo(t, cfg))
+}
+
 // TestManyWatches opens ten thousand watches at once (a tenth with -short) and
 // bounds what they cost.
 func TestManyWatches(t *testing.T) {

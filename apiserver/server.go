@@ -80,6 +80,7 @@ type Server struct {
 	aggregator *aggregation.Aggregator
 	documents  *handler3.OpenAPIService
 	presences  []*presence
+	assembled  chan struct{}
 	ready      chan struct{}
 	beside     []func(context.Context) // what keeps up with files while the server runs
 
@@ -119,7 +120,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	c.complete()
 	closing, cancel := context.WithCancel(context.Background())
-	s := &Server{closing: closing, close: cancel, config: c, transport: inprocess.New(), ready: make(chan struct{}), resources: map[schema.GroupResource]*registry.Resource{}, byType: map[reflect.Type]*registry.Resource{}, routes: routes{}}
+	s := &Server{closing: closing, close: cancel, config: c, transport: inprocess.New(), assembled: make(chan struct{}), ready: make(chan struct{}), resources: map[schema.GroupResource]*registry.Resource{}, byType: map[reflect.Type]*registry.Resource{}, routes: routes{}}
 	if s.store, err = etcd.Start(ctx, c.Etcd); err != nil {
 		return nil, err
 	}
@@ -135,6 +136,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := s.assemble(ctx); err != nil {
 		return nil, err
 	}
+	close(s.assembled)
 	return s, nil
 }
 
@@ -392,6 +394,11 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 // documentVersions are those of the documents of groups by their paths,
 // "apis/apps/v1". Those of built-in groups never change.
 func (s *Server) documentVersions() map[string]string {
+	select {
+	case <-s.assembled:
+	case <-s.closing.Done(): // it never will be
+		return nil
+	}
 	out := s.crd.Documents()
 	for _, c := range []*restful.Container{s.generic.Handler.GoRestfulContainer, s.crd.GenericAPIServer.Handler.GoRestfulContainer} {
 		for _, ws := range c.RegisteredWebServices() {

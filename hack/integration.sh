@@ -48,7 +48,17 @@ ext/*)
 	;;
 esac
 program=$(mktemp)
-trap 'rm -f "$program"' EXIT
+data=
+trap 'rm -f "$program"; [ -z "$data" ] || { kill "$etcd"; wait "$etcd" || true; rm -rf "$data"; }' EXIT
 (cd hack/tools/integration && go test -trimpath -vet=off -ldflags '-s -w' -c -o "$program" "${import%/.}")
 cd "$at"
+case $package in
+ext/*) # Kubernetes' tests start an etcd themselves
+	data=$(mktemp -d)
+	export KUBE_INTEGRATION_ETCD_URL=http://127.0.0.1:${INTEGRATION_ETCD_PORT:-2379}
+	etcd --data-dir "$data" --listen-client-urls "$KUBE_INTEGRATION_ETCD_URL" --advertise-client-urls "$KUBE_INTEGRATION_ETCD_URL" \
+		--listen-peer-urls http://127.0.0.1:0 --unsafe-no-fsync --log-level error &
+	etcd=$!
+	;;
+esac
 "$program" -test.v -test.timeout "${INTEGRATION_TIMEOUT:-20m}" "$@"

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,6 +27,7 @@ The administrator's kubeconfig is written below the data directory.`,
 	var port int
 	var without []string
 	cfg := cluster.Config{}
+	c.SetFlagErrorFunc(explainUnserved)
 	f := c.Flags()
 	f.StringVarP(&name, "profile", "p", "default", "name of the cluster")
 	f.StringVar(&dir, "data-dir", "", "where its data is kept (default: a directory of the profile)")
@@ -50,7 +52,10 @@ The administrator's kubeconfig is written below the data directory.`,
 	admission := admissionFlags(f, &cfg.APIServer)
 	f.StringVar(&cfg.ClusterCIDR, "cluster-cidr", "10.244.0.0/16", "network of the pods, or one of each IP family separated by a comma")
 	f.StringVar(&cfg.Controllers.LoadBalancerPool, "load-balancer-pool", "", "networks and ranges that services of type LoadBalancer get addresses from (default: the nodes' own addresses)")
+	controllerFlags(f, &cfg.Controllers)
+	allocate := f.Bool("allocate-node-cidrs", true, "give nodes parts of --cluster-cidr")
 	nodeLifecycleFlags(f, &cfg.Controllers)
+	web, process := webFlags(f, &cfg.APIServer), processFlags(f)
 	f.StringSliceVar(&without, "without", nil, "rooms to leave out: controllers, scheduler")
 	var controllersPort, schedulerPort securePort
 	controllersPort.flags(f, "controllers", 10257)
@@ -73,8 +78,14 @@ The administrator's kubeconfig is written below the data directory.`,
 		for _, r := range without {
 			cfg.Without = append(cfg.Without, cluster.Room(r))
 		}
+		if !*allocate {
+			cfg.Controllers.ClusterCIDR = cfg.ClusterCIDR // else the cluster fills it in, and has it allocated
+		}
 		identity()
 		admission()
+		if err := errors.Join(web(), process()); err != nil {
+			return usageError{err}
+		}
 		if err := master(); err != nil {
 			return err
 		}

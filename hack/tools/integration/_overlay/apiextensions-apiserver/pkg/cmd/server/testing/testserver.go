@@ -7,6 +7,7 @@ package testing
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strings"
 
@@ -105,13 +106,26 @@ func StartTestServer(t Logger, _ *TestServerInstanceOptions, custom []string, st
 			t.Errorf("%v", err)
 		}
 	}
-	config, err := o.Config() // never started: tests take the store's options from it
+	config, err := unused(o)
 	if err != nil {
 		result.TearDownFn()
 		return TestServer{}, err
 	}
 	result.CompletedConfig = config.Complete()
 	return result, nil
+}
+
+// unused is the configuration of a server that is never started: tests take the
+// store's options from it.
+func unused(o *options.CustomResourceDefinitionsServerOptions) (*extensionsapiserver.Config, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	s := o.RecommendedOptions.SecureServing
+	s.Listener, s.BindPort = l, l.Addr().(*net.TCPAddr).Port
+	return o.Config()
 }
 
 func skip(t Logger, why string) {
