@@ -15,8 +15,8 @@ import (
 	"github.com/skiffcluster/skiff/cluster/webhooks"
 )
 
-// fieldManager owns the fields of what a Config's objects say.
-const fieldManager = "skiff"
+// FieldManager owns the fields of what a Config's objects say.
+const FieldManager = "skiff"
 
 // Webhooks are answered by a server on this machine instead of the services
 // that their configurations name.
@@ -121,7 +121,7 @@ func (c *Cluster) prepareWebhooks() (webhooks.Target, error) {
 // applyContent writes what the cluster is to begin with and waits until it is
 // in force.
 func (c *Cluster) applyContent(ctx context.Context, objs []*unstructured.Unstructured) error {
-	a, err := manifests.NewApplier(c.RESTConfig(), fieldManager)
+	a, err := manifests.NewApplier(c.RESTConfig(), FieldManager)
 	if err != nil {
 		return err
 	}

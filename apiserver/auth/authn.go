@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -158,7 +159,13 @@ func (a Authentication) addTokens(ctx context.Context, out *Authenticator, open 
 
 // Follow keeps up with the files that users and issuers come from until ctx
 // ends.
-func (a *Authenticator) Follow(ctx context.Context) { together(ctx, a.follow) }
+func (a *Authenticator) Follow(ctx context.Context) {
+	var group sync.WaitGroup
+	for _, f := range a.follow {
+		group.Go(func() { f(ctx) })
+	}
+	group.Wait()
+}
 
 func openConditions(enabled bool) apiserver.AnonymousAuthConfig {
 	c := apiserver.AnonymousAuthConfig{Enabled: enabled}

@@ -20,6 +20,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/klog/v2"
+
+	"github.com/skiffcluster/skiff/internal/filewatch"
 )
 
 // basic authenticates by name and password (RFC 7617) against a file in the
@@ -124,7 +126,7 @@ func (p *passwords) key(name, password string) [sha256.Size]byte {
 
 // follow keeps up with the file.
 func (b *basic) follow(ctx context.Context) {
-	follow(ctx, b.file, func(ctx context.Context) error {
+	filewatch.Follow(ctx, []string{b.file}, func(ctx context.Context) error {
 		p, err := readPasswords(b.file)
 		if err != nil || bytes.Equal(p.content, b.current.Load().content) {
 			return err

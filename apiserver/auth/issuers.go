@@ -22,6 +22,8 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
 	"k8s.io/klog/v2"
+
+	"github.com/skiffcluster/skiff/internal/filewatch"
 )
 
 // issuers verifies ID tokens of the issuers that --oidc-* or
@@ -124,7 +126,7 @@ func (i *issuers) start(c *apiserver.AuthenticationConfiguration) (_ *issuerSet,
 }
 
 // follow keeps up with the file.
-func (i *issuers) follow(ctx context.Context) { follow(ctx, i.file, i.reload) }
+func (i *issuers) follow(ctx context.Context) { filewatch.Follow(ctx, []string{i.file}, i.reload) }
 
 // reload puts a changed file in force once its issuers have given their keys.
 func (i *issuers) reload(ctx context.Context) error {

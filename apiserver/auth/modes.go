@@ -27,6 +27,8 @@ import (
 	"k8s.io/apiserver/plugin/pkg/authorizer/webhook"
 	"k8s.io/apiserver/plugin/pkg/authorizer/webhook/metrics"
 	"k8s.io/klog/v2"
+
+	"github.com/skiffcluster/skiff/internal/filewatch"
 )
 
 // Authorization says who decides what users may, one after the other. The zero
@@ -247,7 +249,7 @@ func (a *Authorizer) Follow(ctx context.Context) {
 	if a.file == "" {
 		return
 	}
-	follow(ctx, a.file, func(ctx context.Context) error {
+	filewatch.Follow(ctx, []string{a.file}, func(ctx context.Context) error {
 		c, content, err := a.read()
 		if err != nil || bytes.Equal(content, a.content) {
 			return err

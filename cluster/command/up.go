@@ -40,7 +40,7 @@ type upOptions struct {
 	agent                        nodeagent.Config
 	proxier                      proxier.Config
 	identity, admission          func()
-	without                      []string
+	without, crds                []string
 }
 
 func newUp() *cobra.Command {
@@ -90,6 +90,7 @@ With --runtime simulated pods run in memory: no root and no containerd needed.`,
 	o.identity = identityFlags(f, &o.apiServer)
 	o.admission = admissionFlags(f, &o.apiServer)
 	platformFlags(f, &o.apiServer)
+	f.StringSliceVar(&o.crds, "crds", nil, "files of CustomResourceDefinitions, or directories of them: they are installed, and again whenever they change")
 	f.BoolVarP(&o.detach, "detach", "d", false, "run in the background and return when the cluster is ready")
 	return c
 }
@@ -126,7 +127,7 @@ func (o *upOptions) config(p profile) (cluster.Config, error) {
 	}
 	c := cluster.Config{
 		Name: p.name, DataDir: p.dir, Listen: net.JoinHostPort(o.bindAddress, strconv.Itoa(o.securePort)),
-		ClusterCIDR: o.clusterCIDR,
+		ClusterCIDR: o.clusterCIDR, CRDs: o.crds,
 	}
 	o.identity()
 	o.admission()
@@ -220,6 +221,19 @@ func (o *upOptions) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.Remove(p.runFile()) }()
+	if len(o.crds) > 0 {
+		d, err := newDefinitions(o.crds, out, c.RESTConfig())
+		if err != nil {
+			return err
+		}
+		following, end := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			d.follow(following)
+		}()
+		defer func() { end(); <-ended }()
+	}
 	if err := wait(ctx, c, o.path(), p.context()); err != nil {
 		return fmt.Errorf("%w\nThe log is %s", err, log.Name())
 	}
