@@ -94,8 +94,9 @@ func TestKindsAreDeclaredInFull(t *testing.T) {
 			t.Errorf("no column has the name: %v", k.Columns)
 		}
 		for _, c := range k.Columns {
-			// Kubernetes looks for the handler's among those of metadata.
-			if c.Description == "" && c.Name != "Handler" {
+			// Kubernetes looks for the handler's among those of metadata, and has none
+			// of candidates' versions.
+			if c.Description == "" && c.Name != "Handler" && k.GVK.Kind != "LeaseCandidate" {
 				t.Errorf("column %s is not described", c.Name)
 			}
 		}

@@ -55,6 +55,9 @@ func TestLeasesAreNotOfCoordinatedElections(t *testing.T) {
 }
 
 func TestLeaseCandidate(t *testing.T) {
+	if msgs := coordination.LeaseCandidate.NameValidation("Node_1", false); len(msgs) > 0 {
+		t.Errorf("%q", msgs)
+	}
 	c := func(change func(*coordinationv1beta1.LeaseCandidateSpec)) *coordinationv1beta1.LeaseCandidate {
 		c := &coordinationv1beta1.LeaseCandidate{Spec: coordinationv1beta1.LeaseCandidateSpec{
 			LeaseName: "l", BinaryVersion: "1.37.2", EmulationVersion: "1.37.0", Strategy: coordinationv1.OldestEmulationVersion,

@@ -37,6 +37,11 @@ func TestNode(t *testing.T) {
 		{"less than nothing", `{status: {capacity: {cpu: 1}, allocatable: {cpu: -1}}}`,
 			[]string{`status.allocatable.cpu: Invalid value: "-1": must be greater than or equal to 0`}},
 		{"no swap", `{status: {nodeInfo: {swap: {capacity: 0}}}}`, []string{"metadata.nodeSwapStatus.capacity: Invalid value: 0: must be greater than zero"}},
+		{"swap that is measured later", `{metadata: {resourceVersion: "1"}, status: {nodeInfo: {swap: {capacity: 0}}}}`, nil},
+		{"pods that are better elsewhere", `{metadata: {annotations: {scheduler.alpha.kubernetes.io/preferAvoidPods: word}}}`,
+			[]string{`metadata.annotations.AvoidPods: Invalid value: "scheduler.alpha.kubernetes.io/preferAvoidPods": invalid character 'w' looking for beginning of value`}},
+		{"pods of nobody", `{metadata: {annotations: {scheduler.alpha.kubernetes.io/preferAvoidPods: '{"preferAvoidPods":[{}]}'}}}`,
+			[]string{`metadata.annotations.scheduler.alpha.kubernetes.io/preferAvoidPods[0].PodSignature: Required value`}},
 		{"features in no order", `{status: {declaredFeatures: [B, A, A, c]}}`, []string{
 			`status.declaredFeatures[1]: Invalid value: "A": list must be sorted alphabetically`,
 			`status.declaredFeatures[2]: Duplicate value: "A"`,

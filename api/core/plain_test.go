@@ -28,7 +28,7 @@ func TestNamespaceIsMadeActive(t *testing.T) {
 	}
 	n.Spec.Finalizers = []corev1.FinalizerName{"mine", "example.com/mine"}
 	kindtest.Errors(t, core.Namespace.Validate(n),
-		`spec.finalizers[0]: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified`)
+		`spec.finalizers: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified`)
 	n.Status.Phase = corev1.NamespaceTerminating
 	kindtest.Errors(t, core.Namespace.Status.Validate(n, n),
 		"status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty")
@@ -177,6 +177,15 @@ func TestResourceQuota(t *testing.T) {
 		`spec.hard[magic]: Invalid value: "magic": must be a standard resource for quota`,
 		`spec.scopes: Invalid value: ["Terminating","NotTerminating"]: conflicting scopes`)
 	kindtest.Errors(t, core.ResourceQuota.ValidateUpdate(q, &corev1.ResourceQuota{}), "spec.scopes: Invalid value: ")
+	again := q.DeepCopy()
+	again.Spec.Scopes = append(again.Spec.Scopes, corev1.ResourceQuotaScopeTerminating)
+	kindtest.Errors(t, core.ResourceQuota.ValidateUpdate(again, q))
+	q.Spec.Hard, q.Spec.Scopes = corev1.ResourceList{"limits.cpu": resource.MustParse("4")}, nil
+	q.Spec.ScopeSelector = &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{
+		{ScopeName: corev1.ResourceQuotaScopeBestEffort, Operator: corev1.ScopeSelectorOpDoesNotExist},
+	}}
+	kindtest.Errors(t, core.ResourceQuota.Validate(q), `spec.scopeSelector.matchExpressions: Invalid value: {"matchExpressions":[`,
+		`spec.scopeSelector.matchExpressions.operator: Invalid value: "DoesNotExist": must be 'Exists' when scope is any of ResourceQuotaScopeTerminating`)
 }
 
 func claim(change func(*corev1.PersistentVolumeClaim)) *corev1.PersistentVolumeClaim {
@@ -204,6 +213,39 @@ func TestPersistentVolumeClaim(t *testing.T) {
 	moved.Spec.VolumeName = "pv2"
 	kindtest.Errors(t, core.PersistentVolumeClaim.ValidateUpdate(moved, bound),
 		"spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")
+	classed := bound.DeepCopy()
+	classed.Spec.VolumeAttributesClassName = ptr.To("gold")
+	kindtest.Errors(t, core.PersistentVolumeClaim.ValidateUpdate(classed, bound))
+	pending := bound.DeepCopy()
+	pending.Status.Phase = corev1.ClaimPending
+	classed.Status.Phase = corev1.ClaimPending
+	kindtest.Errors(t, core.PersistentVolumeClaim.ValidateUpdate(classed, pending), "spec: Forbidden: spec is immutable after creation")
+	has := classed.DeepCopy()
+	has.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound, CurrentVolumeAttributesClassName: ptr.To("gold")}
+	without := has.DeepCopy()
+	without.Spec.VolumeAttributesClassName = nil
+	kindtest.Errors(t, core.PersistentVolumeClaim.ValidateUpdate(without, has),
+		"spec.volumeAttributesClassName: Forbidden: update to nil is forbidden when status.currentVolumeAttributesClassName is not nil")
+	without.Spec.VolumeAttributesClassName = ptr.To("")
+	kindtest.Errors(t, core.PersistentVolumeClaim.ValidateUpdate(without, has),
+		"spec.volumeAttributesClassName: Forbidden: update to empty string is forbidden when status.currentVolumeAttributesClassName is not nil")
+	annotated := bound.DeepCopy()
+	annotated.Annotations = map[string]string{corev1.BetaStorageClassAnnotation: "fast"}
+	kindtest.Errors(t, core.PersistentVolumeClaim.ValidateUpdate(annotated, bound),
+		`metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: "fast": field is immutable`)
+	if w := core.PersistentVolumeClaim.Warnings(annotated, nil); len(w) != 1 || !strings.Contains(w[0], "deprecated since v1.8") {
+		t.Errorf("%q", w)
+	}
+	moves := annotated.DeepCopy()
+	moves.Annotations, moves.Spec.StorageClassName = nil, ptr.To("fast")
+	kindtest.Errors(t, core.PersistentVolumeClaim.ValidateUpdate(moves, annotated))
+	grows := bound.DeepCopy()
+	grows.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{
+		"cpu": corev1.PersistentVolumeClaimNodeResizePending, corev1.ResourceStorage: "Odd",
+	}
+	kindtest.Errors(t, core.PersistentVolumeClaim.Status.Validate(grows, bound),
+		`status.allocatedResourceStatuses: Unsupported value: "cpu": supported values: "storage"`,
+		`status.allocatedResourceStatuses: Unsupported value: "storage": supported values: "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"`)
 	if cells := core.PersistentVolumeClaim.Erase().Cells(bound); cells[1] != "Bound" || cells[2] != "pv1" || cells[6] != "<unset>" {
 		t.Errorf("%v", cells)
 	}
@@ -243,12 +285,54 @@ func TestPersistentVolume(t *testing.T) {
 		{"a driver's volume has a handle", func(v *corev1.PersistentVolume) {
 			v.Spec.HostPath, v.Spec.CSI = nil, &corev1.CSIPersistentVolumeSource{Driver: "csi.example.com"}
 		}, []string{"spec.csi.volumeHandle: Required value"}},
+		{"a driver's secrets are named in full, in their order", func(v *corev1.PersistentVolume) {
+			v.Spec.HostPath, v.Spec.CSI = nil, &corev1.CSIPersistentVolumeSource{
+				Driver: "csi.example.com", VolumeHandle: "h",
+				NodeExpandSecretRef: &corev1.SecretReference{}, ControllerExpandSecretRef: &corev1.SecretReference{Name: "Bad!", Namespace: "n"},
+			}
+		}, []string{
+			`spec.csi.controllerExpandSecretRef.name: Invalid value: "Bad!": a lowercase RFC 1123 subdomain`,
+			"spec.csi.nodeExpandSecretRef.name: Required value", "spec.csi.nodeExpandSecretRef.namespace: Required value",
+		}},
+		{"what pods' volumes have not", func(v *corev1.PersistentVolume) {
+			v.Spec.HostPath, v.Spec.AzureFile = nil, &corev1.AzureFilePersistentVolumeSource{SecretName: "s", ShareName: "s", SecretNamespace: ptr.To("")}
+		}, []string{"spec.azureFile.secretNamespace: Required value"}},
+		{"a namespace of endpoints", func(v *corev1.PersistentVolume) {
+			v.Spec.HostPath, v.Spec.Glusterfs = nil, &corev1.GlusterfsPersistentVolumeSource{EndpointsName: "e", Path: "p", EndpointsNamespace: ptr.To("")}
+		}, []string{`spec.glusterfs.endpointsNamespace: Invalid value: "": if the endpointnamespace is set, it must be a valid namespace name`}},
+		{"an initiator", func(v *corev1.PersistentVolume) {
+			v.Name = "volume"
+			v.Spec.HostPath, v.Spec.ISCSI = nil, &corev1.ISCSIPersistentVolumeSource{
+				TargetPortal: strings.Repeat("p", 60), IQN: "other", InitiatorName: ptr.To(""), SecretRef: &corev1.SecretReference{},
+			}
+		}, []string{
+			`spec.iscsi.targetportal: Invalid value: "` + strings.Repeat("p", 60) + `": Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters`,
+			`spec.iscsi.iqn: Invalid value: "other": must be valid format`, "spec.iscsi.secretRef.name: Required value",
+			`spec.iscsi.initiatorname: Invalid value: "": must be valid format`,
+		}},
+		{"mount options by annotation", func(v *corev1.PersistentVolume) {
+			v.Annotations = map[string]string{corev1.MountOptionAnnotation: "ro"}
+		}, []string{"metadata.annotations.volume.beta.kubernetes.io/mount-options: Forbidden: may not specify mount options for this volume type"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { kindtest.Errors(t, core.PersistentVolume.Validate(volume(c.change)), c.want...) })
 	}
 	moved := volume(func(v *corev1.PersistentVolume) { v.Spec.HostPath.Path = "/other" })
 	kindtest.Errors(t, core.PersistentVolume.ValidateUpdate(moved, plain),
 		"spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation")
+	on := func(key string) *corev1.PersistentVolume {
+		return volume(func(v *corev1.PersistentVolume) {
+			v.Spec.NodeAffinity = &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{
+				{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpExists}}},
+			}}}
+		})
+	}
+	old := on(corev1.LabelFailureDomainBetaZone)
+	kindtest.Errors(t, core.PersistentVolume.ValidateUpdate(on(corev1.LabelTopologyZone), old))
+	kindtest.Errors(t, core.PersistentVolume.ValidateUpdate(on(corev1.LabelTopologyRegion), old),
+		`nodeAffinity: Invalid value: {"required":`)
+	if w := core.PersistentVolume.Warnings(old, nil); len(w) != 1 || !strings.Contains(w[0], `matchExpressions[0].key: failure-domain.beta.kubernetes.io/zone is deprecated since v1.17`) {
+		t.Errorf("%q", w)
+	}
 }
 
 func TestDataSourcesAreGivenInBothForms(t *testing.T) {

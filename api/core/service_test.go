@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -94,6 +95,16 @@ func TestServiceValidation(t *testing.T) {
 		{"only load balancers have source ranges", func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }, []string{
 			"spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
 		}},
+		{"source ranges are networks, of the annotation too", func(s *corev1.Service) {
+			s.Spec.Type = "LoadBalancer"
+			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: "10.0.0.0/8, 11.0.0.1/8"}
+		}, []string{`metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Invalid value: "11.0.0.1/8": must not have bits set beyond the prefix length`}},
+		{"each source range", func(s *corev1.Service) {
+			s.Spec.Type, s.Spec.LoadBalancerSourceRanges = "LoadBalancer", []string{" 10.0.0.0/8 ", "word"}
+		}, []string{`spec.LoadBalancerSourceRanges[1]: Invalid value: "word": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`}},
+		{"traffic is distributed in known ways", func(s *corev1.Service) { s.Spec.TrafficDistribution = ptr.To("Far") }, []string{
+			`spec.trafficDistribution: Unsupported value: "Far": supported values: "PreferClose", "PreferSameZone", "PreferSameNode"`,
+		}},
 		{"load balancers do not open the node agent", func(s *corev1.Service) { s.Spec.Type, s.Spec.Ports[0].Port = "LoadBalancer", 10250 }, []string{
 			"spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet",
 		}},
@@ -135,6 +146,41 @@ func TestServiceUpdateKeepsWhatWasGiven(t *testing.T) {
 	moved.Spec.ClusterIP = "10.0.0.2"
 	core.Service.PrepareUpdate(moved, old)
 	kindtest.Errors(t, core.Service.ValidateUpdate(moved, old), `spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set`)
+}
+
+func TestServicesWarnOfWhatIsOld(t *testing.T) {
+	s := service(func(s *corev1.Service) {
+		s.Annotations = map[string]string{corev1.DeprecatedAnnotationTopologyAwareHints: "Auto"}
+		s.Spec.ExternalIPs, s.Spec.TrafficDistribution = []string{"10.0.0.1"}, ptr.To("PreferClose")
+	})
+	want := []string{
+		"annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead",
+		"spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+		`spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"`,
+	}
+	if got := core.Service.Warnings(s, nil); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestAHealthPortStays(t *testing.T) {
+	local := func(port int32) *corev1.Service {
+		return service(func(s *corev1.Service) {
+			s.Spec.Type, s.Spec.ExternalTrafficPolicy, s.Spec.HealthCheckNodePort = "LoadBalancer", "Local", port
+		})
+	}
+	kindtest.Errors(t, core.Service.ValidateUpdate(local(30001), local(30000)), "spec.healthCheckNodePort: Forbidden: field is immutable")
+	kindtest.Errors(t, core.Service.ValidateUpdate(local(30000), local(30000)))
+}
+
+func TestAnExternalNameHasNoTrafficPolicy(t *testing.T) {
+	s := service(func(s *corev1.Service) {
+		s.Spec.Type, s.Spec.ExternalName, s.Spec.InternalTrafficPolicy = "ExternalName", "a.b", ptr.To(corev1.ServiceInternalTrafficPolicyCluster)
+	})
+	core.Service.PrepareCreate(s)
+	if s.Spec.InternalTrafficPolicy != nil {
+		t.Error(*s.Spec.InternalTrafficPolicy)
+	}
 }
 
 func TestServiceColumns(t *testing.T) {

@@ -20,23 +20,30 @@ func TestEndpointSlice(t *testing.T) {
 		},
 	}
 	discovery.EndpointSlice.Default(s)
-	kindtest.Errors(t, discovery.EndpointSlice.Validate(s))
+	kindtest.Errors(t, discovery.EndpointSlice.ValidateCreate(s))
 	cells := discovery.EndpointSlice.Erase().Cells(s)
 	if cells[2] != "80" || cells[3] != "10.0.0.1,10.0.0.2,10.0.0.3 + 1 more..." {
 		t.Errorf("%v", cells)
 	}
 	s.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{"::1"}}, {}, {Addresses: []string{"10.0.0.1"}, Hostname: ptr.To("Web")}}
 	s.Ports = []discoveryv1.EndpointPort{{Name: ptr.To("a")}, {Name: ptr.To("a")}}
+	if cells := discovery.EndpointSlice.Erase().Cells(s); cells[2] != "a,a" {
+		t.Errorf("%v", cells)
+	}
 	discovery.EndpointSlice.Default(s)
-	kindtest.Errors(t, discovery.EndpointSlice.Validate(s),
-		`endpoints[0].addresses[0]: Invalid value: "::1": must be an IPv4 address`,
+	kindtest.Errors(t, discovery.EndpointSlice.ValidateCreate(s),
+		`endpoints[0].addresses: Invalid value: "::1": must be an IPv4 address`,
 		`endpoints[0].addresses[0]: Invalid value: "::1": may not be in the loopback range`,
 		"endpoints[1].addresses: Required value",
 		`endpoints[2].hostname: Invalid value: "Web": a lowercase RFC 1123 label`,
 		`ports[1].name: Duplicate value: "a"`)
 	other := s.DeepCopy()
-	other.AddressType = discoveryv1.AddressTypeIPv6
+	other.AddressType, other.Ports = discoveryv1.AddressTypeIPv6, nil
+	// Endpoints that were stored are left alone.
 	kindtest.Errors(t, discovery.EndpointSlice.ValidateUpdate(other, s), `addressType: Invalid value: null: field is immutable`)
+	other.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{"FD01::5"}}}
+	kindtest.Errors(t, discovery.EndpointSlice.ValidateUpdate(other, s),
+		`endpoints[0].addresses[0]: Invalid value: "FD01::5": must be in canonical form ("fd01::5")`, `addressType: Invalid value: null: field is immutable`)
 }
 
 func TestOldTopologyIsNotWritten(t *testing.T) {

@@ -3,6 +3,7 @@ package networking_test
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -65,6 +66,21 @@ func TestIngress(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { kindtest.Errors(t, networking.Ingress.Validate(c.ingress), c.want...) })
 	}
+	classed := ingress("a.b", "/", prefix)
+	classed.Annotations = map[string]string{"kubernetes.io/ingress.class": "edge"}
+	if w := networking.Ingress.Warnings(classed, nil); len(w) != 1 {
+		t.Errorf("%q", w)
+	}
+	classed.Spec.IngressClassName = ptr.To("edge")
+	kindtest.Errors(t, networking.Ingress.ValidateCreate(classed))
+	if w := networking.Ingress.Warnings(classed, nil); len(w) != 0 {
+		t.Errorf("%q", w)
+	}
+	classed.Spec.IngressClassName = ptr.To("other")
+	kindtest.Errors(t, networking.Ingress.ValidateCreate(classed), "annotations.kubernetes.io/ingress.class: Invalid value: \"edge\": must match `ingressClassName` when both are specified")
+	classed.Spec.DefaultBackend = &networkingv1.IngressBackend{Resource: &corev1.TypedLocalObjectReference{APIGroup: ptr.To("")}}
+	kindtest.Errors(t, networking.Ingress.Validate(classed), `spec.defaultBackend.resource.apiGroup: Invalid value: "": a lowercase RFC 1123 subdomain`,
+		"spec.defaultBackend.resource.kind: Required value", "spec.defaultBackend.resource.name: Required value")
 	cells := networking.Ingress.Erase().Cells(ingress("web.example.com", "/", prefix))
 	if cells[1] != "<none>" || cells[2] != "web.example.com" || cells[4] != "80" {
 		t.Errorf("%v", cells)
@@ -78,6 +94,10 @@ func TestIngressClass(t *testing.T) {
 	networking.IngressClass.Default(c)
 	kindtest.Errors(t, networking.IngressClass.Validate(c))
 	if cells := networking.IngressClass.Erase().Cells(c); cells[2] != "Config.example.com/a" {
+		t.Errorf("%v", cells)
+	}
+	c.Name, c.Annotations = "edge", map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}
+	if cells := networking.IngressClass.Erase().Cells(c); cells[0] != "edge (default)" {
 		t.Errorf("%v", cells)
 	}
 	c.Spec.Parameters.Namespace = ptr.To("x")

@@ -24,6 +24,9 @@ func TestRules(t *testing.T) {
 		"rules[1].verbs: Required value")
 	kindtest.Errors(t, rbac.ClusterRole.Validate(&rbacv1.ClusterRole{AggregationRule: &rbacv1.AggregationRule{}}),
 		"aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil")
+	kindtest.Errors(t, rbac.ClusterRole.Validate(&rbacv1.ClusterRole{AggregationRule: &rbacv1.AggregationRule{
+		ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"a": "bad value!"}}},
+	}}), "aggregationRule.clusterRoleSelectors[0].matchLabels: Invalid value: ", "aggregationRule.clusterRoleSelectors[0]: Invalid value: null: invalid label selector.")
 }
 
 func TestNamesOfRolesMayHaveColons(t *testing.T) {
