@@ -159,6 +159,9 @@ type ContainerSpec struct {
 	Annotations map[string]string
 	// Hash of the part of the pod's spec that this container was made from.
 	Hash string
+	// Target is the ID of a running container of the sandbox whose processes this
+	// one sees; empty: its own. It counts only where each container has its own.
+	Target string
 }
 
 // ContainerKind tells the lists of a pod's spec apart.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -90,7 +91,8 @@ func (s *Steps) failed(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 // containerSpec resolves all that a container refers to.
 func (s *Steps) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.Container, a podworker.Action, ips []string, img *runtime.Image) (*runtime.ContainerSpec, error) {
 	security := effectiveSecurity(pod, c)
-	if err := verifyNonRoot(pod, c, security, img.User); err != nil {
+	err := verifyNonRoot(pod, c, security, img.User)
+	if err != nil {
 		return nil, err
 	}
 	spec := &runtime.ContainerSpec{
@@ -113,6 +115,11 @@ func (s *Steps) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.Co
 		Hash:        podworker.Hash(c),
 		Completes:   a.Type == runtime.Init && !podworker.IsSidecar(c),
 		Annotations: pod.Annotations,
+	}
+	if a.Type == runtime.Ephemeral {
+		if spec.Target, err = s.target(ctx, pod, c.Name); err != nil {
+			return nil, err
+		}
 	}
 	if s.cfg.Objects == nil {
 		return spec, nil
@@ -141,6 +148,34 @@ func (s *Steps) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.Co
 		spec.Mounts = append(mounts, files...)
 	}
 	return spec, nil
+}
+
+// target is the ID of the container whose processes an ephemeral one asks to
+// see; empty: it asks for none.
+func (s *Steps) target(ctx context.Context, pod *corev1.Pod, name string) (string, error) {
+	at := slices.IndexFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == name })
+	if at < 0 || pod.Spec.EphemeralContainers[at].TargetContainerName == "" {
+		return "", nil
+	}
+	_, containers, err := s.cfg.Runtime.Pod(ctx, sandboxID(pod))
+	if err != nil {
+		return "", err
+	}
+	return findTarget(containers, pod.Spec.EphemeralContainers[at].TargetContainerName)
+}
+
+// findTarget is the ID of the last container of a name.
+func findTarget(containers []runtime.Container, name string) (string, error) {
+	var last *runtime.Container
+	for i := range containers {
+		if c := &containers[i]; c.Name == name && (last == nil || c.Attempt > last.Attempt) {
+			last = c
+		}
+	}
+	if last == nil {
+		return "", fmt.Errorf("unable to find target container %v", name)
+	}
+	return last.ID, nil
 }
 
 func findContainer(pod *corev1.Pod, name string, kind runtime.ContainerKind) *corev1.Container {

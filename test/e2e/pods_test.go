@@ -30,6 +30,7 @@ func TestPods(t *testing.T) {
 		{"containers of a pod share network, names and volumes", sharing},
 		{"limits and identity are in the container", limits},
 		{"limits change while a container runs", resized},
+		{"a debugger sees the processes of its target", debugged},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -417,4 +418,18 @@ spec:
 		t.Errorf("it still has 48Mi, and says %s", has)
 	}
 	contains(t, "description", k.run(t, "describe", "pod/resized"), "ResizeStarted", "ResizeCompleted", "ResizeError", "resize requires restart", "PodResizeInProgress")
+}
+
+func debugged(t *testing.T, k *kubectl) {
+	k.run(t, "run", "main", "--image="+tools, "--restart=Never", "--", "sleep")
+	k.run(t, "wait", "pod/main", "--for=condition=Ready", "--timeout=90s")
+	look := func(name string, args ...string) string {
+		args = append([]string{"debug", "main", "--image=" + helloV1, "--container=" + name}, args...)
+		k.run(t, append(args, "--", "cat", "/proc/1/cmdline")...)
+		k.run(t, "wait", "pod/main", "--timeout=90s",
+			`--for=jsonpath={.status.ephemeralContainerStatuses[?(@.name=="`+name+`")].state.terminated.exitCode}=0`)
+		return strings.ReplaceAll(k.run(t, "logs", "main", "-c", name), "\x00", " ")
+	}
+	want(t, look("alone"), "cat /proc/1/cmdline ")
+	contains(t, "the first process of the target", look("beside", "--target=main"), "sleep")
 }

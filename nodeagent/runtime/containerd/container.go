@@ -137,10 +137,30 @@ func (r *Runtime) spec(ctx context.Context, id string, c *runtime.ContainerSpec,
 			return nil, fmt.Errorf("list the node's devices: %w", err)
 		}
 	}
-	if sandbox.ShareProcessNamespace {
+	switch {
+	case sandbox.HostPID:
+	case sandbox.ShareProcessNamespace:
 		in.sharedPID = r.oldestPID(sandbox.ID)
+	case c.Target != "":
+		if in.sharedPID, err = r.targetPID(sandbox.ID, c.Target); err != nil {
+			return nil, err
+		}
 	}
 	return planSpec(in)
+}
+
+// targetPID is the first process of a running container of the sandbox.
+func (r *Runtime) targetPID(sandboxID, id string) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.containers[id]
+	if c == nil || c.SandboxID != sandboxID {
+		return 0, fmt.Errorf("target container %s: %w", id, runtime.ErrNotFound)
+	}
+	if c.State != runtime.Running || c.PID == 0 {
+		return 0, fmt.Errorf("target container %q is not running - in state %s", id, c.State)
+	}
+	return c.PID, nil
 }
 
 // oldestPID is the first process of the sandbox's oldest running container: it

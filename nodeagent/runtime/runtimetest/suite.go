@@ -65,6 +65,7 @@ func Run(t *testing.T, opts Options, open func(t *testing.T) runtime.Runtime) {
 	t.Run("a port in the sandbox can be reached", s.portForward)
 	t.Run("usage is counted", s.stats)
 	t.Run("containers can share processes", s.sharedPID)
+	t.Run("a container sees the processes of its target", s.target)
 	t.Run("programs of a mounted image can't be executed", s.noPrograms)
 }
 
@@ -786,6 +787,32 @@ func (s *suite) stats(t *testing.T) {
 	got, err := s.rt.Stats(t.Context(), id)
 	if err != nil || got.Time.IsZero() || got.MemoryUsage == 0 {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func (s *suite) target(t *testing.T) {
+	sandbox := s.newSandbox(t)
+	first, _ := s.start(t, sandbox, func(c *runtime.ContainerSpec) { c.Name = "first" })
+	aimed := func(c *runtime.ContainerSpec) {
+		c.Name, c.Kind, c.Target, c.Args = "debugger", runtime.Ephemeral, first, []string{"pid"}
+	}
+	if _, log := s.run(t, sandbox, aimed); log == "stdout F 1\n" || log == "" {
+		t.Errorf("got %q, want another process number than 1", log)
+	}
+	if _, log := s.run(t, sandbox, program1("pid")); log != "stdout F 1\n" {
+		t.Errorf("a container without a target: got %q, want process number 1", log)
+	}
+	if err := s.rt.Kill(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	s.waitExit(t, sandbox.ID, first)
+	late := runtime.ContainerSpec{SandboxID: sandbox.ID, Name: "late", Kind: runtime.Ephemeral, Image: ImageName, Target: first, LogPath: filepath.Join(t.TempDir(), "0.log")}
+	if _, err := s.rt.Create(t.Context(), late); err == nil || !strings.Contains(err.Error(), "is not running") {
+		t.Errorf("a target that has ended: got %v", err)
+	}
+	late.Target = "none"
+	if _, err := s.rt.Create(t.Context(), late); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("a target that is not there: got %v", err)
 	}
 }
 
