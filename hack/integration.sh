@@ -47,16 +47,16 @@ ext/*)
 	at=$dir/kubernetes/test/integration/$package
 	;;
 esac
-program=$(mktemp)
-data=
-trap 'rm -f "$program"; [ -z "$data" ] || { kill "$etcd"; wait "$etcd" || true; rm -rf "$data"; }' EXIT
+data=$(mktemp -d)
+program=$data/integration.test # tests expect the name, which becomes that of a field manager
+etcd=
+trap '[ -z "$etcd" ] || { kill "$etcd"; wait "$etcd" || true; }; rm -rf "$data"' EXIT
 (cd hack/tools/integration && go test -trimpath -vet=off -ldflags '-s -w' -c -o "$program" "${import%/.}")
 cd "$at"
 case $package in
 ext/*) # Kubernetes' tests start an etcd themselves
-	data=$(mktemp -d)
 	export KUBE_INTEGRATION_ETCD_URL=http://127.0.0.1:${INTEGRATION_ETCD_PORT:-2379}
-	etcd --data-dir "$data" --listen-client-urls "$KUBE_INTEGRATION_ETCD_URL" --advertise-client-urls "$KUBE_INTEGRATION_ETCD_URL" \
+	etcd --data-dir "$data/etcd" --listen-client-urls "$KUBE_INTEGRATION_ETCD_URL" --advertise-client-urls "$KUBE_INTEGRATION_ETCD_URL" \
 		--listen-peer-urls http://127.0.0.1:0 --unsafe-no-fsync --log-level error &
 	etcd=$!
 	;;

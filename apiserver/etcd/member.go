@@ -85,8 +85,8 @@ type Store struct {
 	noWatchCache bool
 	uncached     []schema.GroupResource
 	stop         sync.Once
-	stopping  atomic.Bool
-	cancel    context.CancelFunc
+	stopping     atomic.Bool
+	cancel       context.CancelFunc
 
 	peers   *sockets // of a member that others can join
 	watched *guard

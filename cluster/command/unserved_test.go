@@ -46,7 +46,7 @@ func TestFlagsThatAreNotServedAreRefusedWithTheReason(t *testing.T) {
 		{"a chance that is too great", "--goaway-chance=1", "--goaway-chance can not be less than 0 or greater than 0.02"},
 		{"a feature that there is not", "--feature-gates=Teleport=true", "--feature-gates: unrecognized feature gate: Teleport"},
 		{"a size that is none", "--watch-cache-sizes=pods", "--watch-cache-sizes: invalid value of watch cache size: pods"},
-		{"an origin that is not anchored", "--cors-allowed-origins=example.com", `--cors-allowed-origins has an invalid regular expression`},
+		{"an origin that is not anchored", "--cors-allowed-origins=example.com", "regular expression does not pin to start/end of host in the origin header"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := newRoot()

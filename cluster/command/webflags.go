@@ -9,6 +9,7 @@ import (
 	"k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/util/feature"
 	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/featuregate"
 	"k8s.io/component-base/metrics"
 
 	"github.com/skiffcluster/skiff/apiserver"
@@ -59,7 +60,7 @@ func processFlags(f *pflag.FlagSet) func() error {
 	m := metrics.NewOptions()
 	m.AddFlags(f)
 	return func() error {
-		if err := feature.DefaultMutableFeatureGate.SetFromMap(gates); err != nil {
+		if err := setFeatures(gates); err != nil {
 			return fmt.Errorf("--feature-gates: %w", err)
 		}
 		if err := errors.Join(m.Validate()...); err != nil {
@@ -68,6 +69,21 @@ func processFlags(f *pflag.FlagSet) func() error {
 		m.Apply()
 		return nil
 	}
+}
+
+// setFeatures looks for unknown names first: the library keeps them, and refuses
+// all that comes after.
+func setFeatures(gates map[string]bool) error {
+	if len(gates) == 0 {
+		return nil
+	}
+	known := feature.DefaultMutableFeatureGate.GetAll()
+	for name := range gates {
+		if _, ok := known[featuregate.Feature(name)]; !ok {
+			return fmt.Errorf("unrecognized feature gate: %s", name)
+		}
+	}
+	return feature.DefaultMutableFeatureGate.SetFromMap(gates)
 }
 
 // controllerFlags are kube-controller-manager's flags of which controllers run,

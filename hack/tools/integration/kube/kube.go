@@ -32,10 +32,13 @@ const Binary = "1.37"
 // certificate. It skips a test that wants what skiff has no switch for.
 func Start(t TB, o *kubeoptions.ServerRunOptions, gates featuregate.MutableVersionedFeatureGate) (*server.Server, error) {
 	t.Helper()
+	var features []string
 	for _, g := range []featuregate.MutableVersionedFeatureGate{gates, utilfeature.DefaultMutableFeatureGate} {
-		if why := server.Gates(g, Binary); why != "" {
+		more, why := server.Gates(g, Binary)
+		if why != "" {
 			t.Skipf("skiff: %s", why)
 		}
+		features = append(features, more...)
 	}
 	key, err := server.SigningKeyFile()
 	if err != nil {
@@ -61,7 +64,11 @@ func Start(t TB, o *kubeoptions.ServerRunOptions, gates featuregate.MutableVersi
 		t.Skipf("skiff has no flag %s", strings.Join(missing, " "))
 	}
 	t.Logf("skiff server %s", strings.Join(flags, " "))
+	flags = append(flags, features...)
 	s, err := server.Start(flags, o.Authentication.TokenFile.TokenFile)
+	if server.Unknown(err) {
+		t.Skipf("skiff: %s", strings.Join(features, " "))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("skiff: %w", err)
 	}

@@ -23,7 +23,7 @@ var ours = []string{
 	"etcd-db-metric-poll-interval", "etcd-healthcheck-timeout", "etcd-readycheck-timeout",
 	// Of apiextensions-apiserver, which asks a kube-apiserver that is not there.
 	"authentication-kubeconfig", "authorization-kubeconfig", "kubeconfig", "authentication-skip-lookup",
-	// Features and versions of Kubernetes have no switches: see Gates.
+	// See Gates.
 	"feature-gates", "emulated-version", "min-compatibility-version", "emulation-forward-compatible", "runtime-config-emulation-forward-compatible",
 	"v", "vmodule",
 }

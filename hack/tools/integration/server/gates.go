@@ -8,11 +8,12 @@ import (
 	"k8s.io/component-base/featuregate"
 )
 
-// Gates says how a test wants Kubernetes to be other than it is by default;
-// "" when it does not. skiff has no such switches.
-func Gates(g featuregate.MutableVersionedFeatureGate, binary string) string {
+// Gates are the features that a test wants to be other than they are by default,
+// as --feature-gates takes them: skiff has a part of Kubernetes' (see Unknown).
+// why says what it has no switch for at all.
+func Gates(g featuregate.MutableVersionedFeatureGate, binary string) (flags []string, why string) {
 	if v := g.EmulationVersion(); v != nil && v.String() != binary {
-		return "emulates Kubernetes " + v.String()
+		return nil, "emulates Kubernetes " + v.String()
 	}
 	var out []string
 	for f, spec := range g.GetAll() {
@@ -21,8 +22,14 @@ func Gates(g featuregate.MutableVersionedFeatureGate, binary string) string {
 		}
 	}
 	if len(out) == 0 {
-		return ""
+		return nil, ""
 	}
 	slices.Sort(out)
-	return "features: " + strings.Join(out, ", ")
+	return []string{"--feature-gates=" + strings.Join(out, ",")}, ""
+}
+
+// Unknown says whether a server did not start for a feature that it does not
+// have.
+func Unknown(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "--feature-gates: ")
 }

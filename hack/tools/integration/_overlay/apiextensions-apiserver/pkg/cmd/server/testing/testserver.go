@@ -81,7 +81,8 @@ func StartTestServer(t Logger, _ *TestServerInstanceOptions, custom []string, st
 	if err := fs.Parse(custom); err != nil {
 		return TestServer{}, err
 	}
-	if why := server.Gates(gates, "1.37"); why != "" {
+	features, why := server.Gates(gates, "1.37")
+	if why != "" {
 		skip(t, "skiff: "+why)
 	}
 	flags, missing, err := server.Flags(defaults, fs)
@@ -92,7 +93,10 @@ func StartTestServer(t Logger, _ *TestServerInstanceOptions, custom []string, st
 		skip(t, "skiff has no flag "+strings.Join(missing, " "))
 	}
 	// That server asks a kube-apiserver who may do what; here is none.
-	s, err := server.Start(append(flags, "--authorization-mode=AlwaysAllow"), "")
+	s, err := server.Start(append(append(flags, features...), "--authorization-mode=AlwaysAllow"), "")
+	if server.Unknown(err) {
+		skip(t, "skiff: "+strings.Join(features, " "))
+	}
 	if err != nil {
 		return TestServer{}, fmt.Errorf("skiff: %w", err)
 	}
