@@ -48,7 +48,7 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	}
 	var objs []metav1.Object
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
-		objs = append(objs, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		objs = append(objs, systemNamespace(name, metav1.Now()))
 	}
 	if err := s.ensure(ctx, objs); err != nil {
 		return err
@@ -76,6 +76,15 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		return err
 	}
 	return s.waitForRoles(ctx, objs)
+}
+
+// systemNamespace is a namespace that every cluster has, whose label is managed
+// by the API server as if it had sent a request.
+func systemNamespace(name string, now metav1.Time) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, ManagedFields: []metav1.ManagedFieldsEntry{{
+		Manager: "kube-apiserver", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", Time: &now, FieldsType: "FieldsV1",
+		FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{".":{},"f:kubernetes.io/metadata.name":{}}}}`),
+	}}}}
 }
 
 // waitForRoles waits until the authorizer has seen the bootstrap roles among

@@ -14,8 +14,8 @@ import (
 )
 
 // TestAFullDisk fills the disk of a server's data to the last byte. Until there is
-// room again it reads, and refuses writes; it loses nothing, also when it starts
-// again after it.
+// room again it reads, deletes, and refuses other writes; it loses nothing, also
+// when it starts again after it.
 func TestAFullDisk(t *testing.T) {
 	t.Parallel()
 	disk := t.TempDir()
@@ -32,7 +32,7 @@ func TestAFullDisk(t *testing.T) {
 	stored := map[string]bool{}
 	create := func() answer {
 		name := fmt.Sprintf("c%d", len(stored))
-		a := r.do("POST", maps, configMap(name, strings.Repeat("x", 10_000)))
+		a := r.do("POST", maps, configMap(name, strings.Repeat("x", 200_000)))
 		stored[name] = a.code == http.StatusCreated
 		return a
 	}
@@ -70,9 +70,15 @@ func TestAFullDisk(t *testing.T) {
 		return nil
 	})
 	fill(0)
-	if a := create(); a.code != http.StatusInternalServerError {
-		t.Errorf("a write on the full disk: %d %.200s", a.code, a.body)
+	for range 20 { // each of which etcd's log would have no room for
+		if a := create(); a.code != http.StatusInternalServerError {
+			t.Errorf("a write on the full disk: %d %.200s", a.code, a.body)
+		}
 	}
+	if a := r.do("DELETE", maps+"/c0", ""); a.code != http.StatusOK {
+		t.Errorf("a deletion on the full disk: %d %.200s", a.code, a.body)
+	}
+	stored["c0"] = false
 	if a := r.get("/readyz"); a.code != http.StatusInternalServerError || !strings.Contains(string(a.body), "[-]etcd failed") {
 		t.Errorf("readyz on the full disk: %d %.400s", a.code, a.body)
 	}

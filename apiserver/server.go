@@ -369,10 +369,7 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 		}
 		port = s.config.Listener.Addr().(*net.TCPAddr).Port
 	}
-	c.ExternalAddress = net.JoinHostPort(s.config.AdvertiseAddress.String(), strconv.Itoa(port))
-	if name := s.config.Web.ExternalHostname; name != "" {
-		c.ExternalAddress = name
-	}
+	c.ExternalAddress = net.JoinHostPort(cmp.Or(s.config.Web.ExternalHostname, s.config.AdvertiseAddress.String()), strconv.Itoa(port))
 	c.DiscoveryAddresses = discovery.DefaultAddresses{DefaultAddress: c.ExternalAddress}
 	for _, add := range []func(*genericapiserver.Config) error{s.authenticate, s.authorize, s.record, s.encrypt} {
 		if err := add(c); err != nil {

@@ -2,7 +2,9 @@ package etcd
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -22,6 +24,7 @@ type gate struct {
 	mu     sync.Mutex
 	closed bool
 	inside sync.WaitGroup
+	full   atomic.Bool // the disk: guard says so, and nothing is put there
 }
 
 func (g *gate) enter() error {
@@ -92,5 +95,9 @@ func (kv gatedKV) Txn(ctx context.Context, r *etcdserverpb.TxnRequest) (*etcdser
 		return nil, err
 	}
 	defer kv.gate.inside.Done()
+	// etcd refuses what can't be stored after it has written it to its log.
+	if kv.gate.full.Load() && slices.ContainsFunc(r.Success, func(o *etcdserverpb.RequestOp) bool { return o.GetRequestPut() != nil }) {
+		return nil, rpctypes.ErrGRPCNoSpace
+	}
 	return kv.KVServer.Txn(ctx, r)
 }

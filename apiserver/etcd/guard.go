@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"golang.org/x/sys/unix"
@@ -29,7 +30,6 @@ type guard struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	told   bool
-	full   atomic.Bool // the alarm is for the disk's sake
 }
 
 const (
@@ -46,6 +46,9 @@ const (
 	// lookSoon: a database grows by some 10 MB/s at the most.
 	nearlyFull = 4
 	lookSoon   = 200 * time.Millisecond
+	// slack is what is kept at the end of the database on a full disk, for what
+	// deletes objects and for etcd's own notes.
+	slack = 4 << 20
 	// fastest is how fast others may fill a disk, bytes in a millisecond: above
 	// that, the disk is looked at before they can have done so.
 	fastest = 1 << 20
@@ -96,7 +99,7 @@ func (g *guard) alarm() error {
 	for _, a := range g.store.server.Alarms() {
 		switch a.Alarm {
 		case etcdserverpb.AlarmType_NOSPACE:
-			if g.full.Load() {
+			if g.store.reads.full.Load() {
 				return fmt.Errorf("etcd refuses writes: the disk of its data directory %s is full: make room there", g.store.server.Cfg.DataDir)
 			}
 			return fmt.Errorf("etcd refuses writes: the database of member %x has reached its quota of %d MiB: delete what is not needed, which is still possible, or start with a larger --quota-backend-bytes",
@@ -137,20 +140,21 @@ func (g *guard) lookAtDisk(ctx context.Context) time.Duration {
 	defer cancel()
 	alarm := etcdserverpb.AlarmRequest{MemberID: uint64(g.store.server.MemberID()), Alarm: etcdserverpb.AlarmType_NOSPACE}
 	switch {
-	case free < reserve(size) && !g.full.Load():
+	case free < reserve(size) && !g.store.reads.full.Load():
 		alarm.Action = etcdserverpb.AlarmRequest_ACTIVATE
 		if _, err = g.store.server.Alarm(ctx, &alarm); err == nil {
-			g.full.Store(true)
+			g.store.reads.full.Store(true)
+			err = hold(g.store.server.Cfg.BackendPath())
 		}
-	case free >= 2*reserve(size) && g.full.Load():
+	case free >= 2*reserve(size) && g.store.reads.full.Load():
 		alarm.Action = etcdserverpb.AlarmRequest_DEACTIVATE
 		if _, err = g.store.server.Alarm(ctx, &alarm); err == nil {
-			g.full.Store(false)
+			g.store.reads.full.Store(false)
 			klog.FromContext(ctx).Info("Writes are taken again")
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		klog.FromContext(ctx).Error(err, "The alarm of a full disk is not set")
+		klog.FromContext(ctx).Error(err, "Preparing for a full disk failed")
 	}
 	if free < nearlyFull*reserve(size) {
 		return lookSoon
@@ -158,10 +162,27 @@ func (g *guard) lookAtDisk(ctx context.Context) time.Duration {
 	return min(max(time.Duration((free-reserve(size))/fastest)*time.Millisecond, lookSoon), lookEvery)
 }
 
+// hold gives a database its blocks on the disk, and some more: it is a file with
+// holes, which others' files would leave no room for.
+func hold(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("keep room for the database: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = fileutil.Preallocate(f, info.Size()+slack, false)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("keep room for the database: %w", err)
+	}
+	return nil
+}
+
 // relieve gives back the space of what was deleted and lifts this member's own
 // alarm if that is enough.
 func (g *guard) relieve(ctx context.Context) error {
-	if g.full.Load() {
+	if g.store.reads.full.Load() {
 		return nil // a smaller file is written beside the old one
 	}
 	server, id := g.store.server, uint64(g.store.server.MemberID())

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	restclient "k8s.io/client-go/rest"
 )
@@ -40,11 +43,31 @@ type request struct {
 // answer is what one of them says, with what is another on each server taken out.
 type answer struct {
 	Code     int
+	Headers  map[string]any // those of headers
 	Warnings []string
 	Body     any
 }
 
+// headers are compared too.
+var headers = []string{"Content-Type", "Cache-Control", "Allow", "Retry-After", "Www-Authenticate", "Location", "Vary"}
+
+// patience is how long an answer may take, as that to a watch which does not end
+// when it should.
+const patience = 10 * time.Second
+
 func (s *server) do(ctx context.Context, r request) (answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errNoAnswer)
+	defer cancel()
+	a, err := s.send(ctx, r)
+	if errors.Is(context.Cause(ctx), errNoAnswer) {
+		return answer{Body: errNoAnswer.Error()}, nil
+	}
+	return a, err
+}
+
+var errNoAnswer = errors.New("no answer within a minute")
+
+func (s *server) send(ctx context.Context, r request) (answer, error) {
 	var sent []byte
 	switch b := r.body.(type) {
 	case nil:
@@ -79,9 +102,34 @@ func (s *server) do(ctx context.Context, r request) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("%s %s: %w", r.method, r.path, err)
 	}
-	out := answer{Code: resp.StatusCode, Warnings: resp.Header["Warning"]}
-	if json.Unmarshal(raw, &out.Body) != nil {
-		out.Body = string(raw)
+	out := answer{Code: resp.StatusCode, Headers: map[string]any{}, Warnings: resp.Header["Warning"]}
+	for _, h := range headers {
+		if v := resp.Header.Values(h); len(v) > 0 {
+			out.Headers[h] = strings.Join(v, ", ")
+		}
 	}
+	out.Body = decode(raw, resp.Header.Get("Content-Type"))
 	return out, nil
+}
+
+// decode gives JSON's value, the values of a watch as a list, and of what is
+// not text that it is there.
+func decode(raw []byte, content string) any {
+	if !utf8.Valid(raw) || strings.Contains(content, "protobuf") || strings.Contains(content, "cbor") {
+		return "data"
+	}
+	var events []any
+	for d := json.NewDecoder(bytes.NewReader(raw)); ; {
+		var v any
+		err := d.Decode(&v)
+		switch {
+		case errors.Is(err, io.EOF) && len(events) == 1:
+			return events[0]
+		case errors.Is(err, io.EOF) && len(events) > 1:
+			return events
+		case err != nil:
+			return string(raw)
+		}
+		events = append(events, v)
+	}
 }

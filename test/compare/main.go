@@ -20,7 +20,7 @@ func main() {
 	var o upstream.Options
 	flag.StringVar(&o.Skiff, "skiff", "", "the program to compare (default bin/skiff)")
 	flag.StringVar(&o.RuntimeConfig, "runtime-config", "", "of both servers")
-	only := flag.String("only", "", "try what matches this regular expression alone: kinds as in 'apps/v1 Deployment', or 'documents'")
+	only := flag.String("only", "", "try what matches this regular expression alone: kinds as in 'apps/v1 Deployment', 'documents', or 'protocol'")
 	wide := flag.Bool("wide", false, "try further objects too, of which some still differ")
 	flag.Parse()
 	o.APIServerOnly = true
@@ -56,7 +56,7 @@ func run(ctx context.Context, o upstream.Options, only *regexp.Regexp, wide bool
 	if err != nil {
 		return err
 	}
-	err = errors.Join(r.documents(), r.objects(entries))
+	err = errors.Join(r.documents(), r.protocol(), r.objects(entries))
 	r.report.print(os.Stdout)
 	fmt.Printf("%d requests compared, %d differences, %d kinds of them meant, %s\n",
 		r.report.asked, len(r.report.found), len(r.report.meant)-len(r.report.stale()), time.Since(begin).Round(time.Second))

@@ -33,7 +33,7 @@ type normalizer struct {
 }
 
 func (n normalizer) answer(a answer) answer {
-	return answer{Code: a.Code, Warnings: n.texts(a.Warnings), Body: n.value("", a.Body)}
+	return answer{Code: a.Code, Headers: a.Headers, Warnings: n.texts(a.Warnings), Body: n.value("", a.Body)}
 }
 
 func (n normalizer) texts(in []string) []string {

@@ -109,7 +109,7 @@ func differences(ours, theirs answer) []difference {
 	if ours.Code != theirs.Code {
 		return []difference{{"code", brief(ours), brief(theirs)}}
 	}
-	out := compare("warnings", list(ours.Warnings), list(theirs.Warnings))
+	out := append(compare("header", ours.Headers, theirs.Headers), compare("warnings", list(ours.Warnings), list(theirs.Warnings))...)
 	if a, b := message(ours.Body), message(theirs.Body); a != b {
 		return append(out, difference{"message", a, b})
 	}
