@@ -151,6 +151,76 @@ func TestHostileSchemas(t *testing.T) {
 	alive(t, r)
 }
 
+// TestDefaultsThatGrow has small objects that a definition's defaults make large: a
+// list of a thousand empty objects, each of which gets a hundred kilobytes.
+func TestDefaultsThatGrow(t *testing.T) {
+	t.Parallel()
+	r := inMemory(t, clustertest.APIServer(t))
+	const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	each := func(size int) string {
+		return `{"type":"array","items":{"type":"object","properties":{"a":{"type":"string","default":"` + strings.Repeat("x", size) + `"}}}}`
+	}
+	if a := r.do("POST", definitions, definition("growing", each(100_000))); a.code != http.StatusCreated {
+		t.Fatalf("%d %.300s", a.code, a.body)
+	}
+	const path = "/apis/bad.example.com/v1/namespaces/default/growing"
+	list := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("{},", n), ",") + "]" }
+	object := func(name string, n int) string {
+		return fmt.Sprintf(`{"apiVersion":"bad.example.com/v1","kind":"growing","metadata":{"name":%q},"spec":%s}`, name, list(n))
+	}
+	eventually(t, func() error {
+		if a := r.do("POST", path, object("a", 3)); a.code != http.StatusCreated || len(a.body) < 300_000 {
+			return fmt.Errorf("%d, %d bytes: %.200s", a.code, len(a.body), a.body)
+		}
+		return nil
+	})
+	const message = "the defaults of its definition make the object 100002000 bytes longer"
+	refused(t, "created", r.do("POST", path, object("b", 1000)), 413, message)
+	yaml := "apiVersion: bad.example.com/v1\nkind: growing\nmetadata: {name: b}\nspec: [&e {}" + strings.Repeat(",*e", 999) + "]"
+	refused(t, "created by YAML", r.do("POST", path, yaml, "Content-Type", "application/yaml"), 413, message)
+	refused(t, "updated", r.do("PUT", path+"/a", object("a", 1000)), 413, message)
+	for media, patch := range map[string]string{
+		"application/merge-patch+json": `{"spec":` + list(1000) + `}`,
+		"application/json-patch+json":  `[{"op":"replace","path":"/spec","value":` + list(1000) + `}]`,
+	} {
+		refused(t, media, r.do("PATCH", path+"/a", patch, "Content-Type", media), 413, message)
+	}
+	refused(t, "applied", r.do("PATCH", path+"/a?fieldManager=m", object("a", 1000), "Content-Type", "application/apply-patch+yaml"), 413, message)
+	// What is stored already grows with the definition.
+	if a := r.do("POST", definitions, definition("later", `{"type":"array","items":{"type":"object","properties":{"a":{"type":"string"}}}}`)); a.code != http.StatusCreated {
+		t.Fatalf("%d %.300s", a.code, a.body)
+	}
+	const later = "/apis/bad.example.com/v1/namespaces/default/later"
+	eventually(t, func() error {
+		if a := r.do("POST", later, strings.ReplaceAll(object("a", 300), "growing", "later")); a.code != http.StatusCreated {
+			return fmt.Errorf("%d %.200s", a.code, a.body)
+		}
+		return nil
+	})
+	redefine := func(spec string) {
+		t.Helper()
+		patch := `{"spec":{"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":` + spec + `}}}}]}}`
+		if a := r.do("PATCH", definitions+"/later.bad.example.com", patch, "Content-Type", "application/merge-patch+json"); a.code != http.StatusOK {
+			t.Fatalf("%d %.300s", a.code, a.body)
+		}
+	}
+	redefine(each(1_000_000))
+	eventually(t, func() error {
+		if a := r.get(later + "/a"); a.code < 400 {
+			return fmt.Errorf("%d of %d bytes", a.code, len(a.body))
+		}
+		return nil
+	})
+	redefine(each(10))
+	eventually(t, func() error {
+		if a := r.get(later + "/a"); a.code != http.StatusOK || !strings.Contains(string(a.body), `"a":"xxxxxxxxxx"`) {
+			return fmt.Errorf("%d %.300s", a.code, a.body)
+		}
+		return nil
+	})
+	alive(t, r)
+}
+
 // TestDeepCustomResources has objects that can be read when they come, and could
 // not be any more with their managed fields, or in a list.
 func TestDeepCustomResources(t *testing.T) {

@@ -293,6 +293,7 @@ func (s *Server) openResource(t *types, k *api.Kind, getter generic.RESTOptionsG
 	expressions.Attach(k)
 	admission.Reserve(k)
 	keepMandatory(k)
+	s.guardDevices(k)
 	r, err := registry.New(t.scheme, k, getter, from)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ var ConfigMap = api.Of[corev1.ConfigMap]{
 	Group: corev1.GroupName, Version: "v1", Kind: "ConfigMap", Resource: "configmaps",
 	ShortNames: []string{"cm"},
 
+	ChangeFirst:    true,
 	Validate:       validateConfigMap,
 	ValidateUpdate: validateConfigMapUpdate,
 

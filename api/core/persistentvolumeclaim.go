@@ -185,7 +185,12 @@ func PersistentVolumeClaimSpecWarnings(fld *field.Path, spec *corev1.PersistentV
 }
 
 func validateClaim(c *corev1.PersistentVolumeClaim) field.ErrorList {
-	return ValidatePersistentVolumeClaimSpec(&c.Spec, field.NewPath("spec"))
+	errs := ValidatePersistentVolumeClaimSpec(&c.Spec, field.NewPath("spec"))
+	if c.ResourceVersion == "" {
+		return errs
+	}
+	// Groups of sources that cannot change any more were not always checked.
+	return slices.DeleteFunc(errs, func(err *field.Error) bool { return strings.HasSuffix(err.Field, ".apiGroup") })
 }
 
 // validateClaimUpdate lets a volume be bound to the claim once, a class be

@@ -22,6 +22,7 @@ var Secret = api.Of[corev1.Secret]{
 	Group: corev1.GroupName, Version: "v1", Kind: "Secret", Resource: "secrets",
 
 	Default:        defaultSecret,
+	ChangeFirst:    true,
 	Validate:       validateSecret,
 	ValidateUpdate: validateSecretUpdate,
 	Warnings:       warnSecret,

@@ -161,7 +161,7 @@ func validateLimited(e *validate.Errors, fld *field.Path, l *flowcontrolv1.Limit
 		if q != nil && l.LimitResponse.Type == "" {
 			e.Declared().Forbidden(queuing, "")
 		}
-		validate.RequiredEnum(e, response.Child("type"), l.LimitResponse.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
+		validate.RequiredEnum(e.Declared(), response.Child("type"), l.LimitResponse.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
 		if q != nil && l.LimitResponse.Type != "" {
 			e.Declared().Forbidden(queuing, "")
 		}

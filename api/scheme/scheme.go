@@ -45,6 +45,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/skiffcluster/skiff/api"
 	"github.com/skiffcluster/skiff/api/all"
@@ -100,6 +101,11 @@ func New() *runtime.Scheme {
 	kinds := all.Kinds()
 	addInternal(s, kinds)
 	addMeta(s)
+	s.AddTypeDefaultingFunc(&authenticationv1.TokenRequest{}, func(o any) {
+		if r := o.(*authenticationv1.TokenRequest); r.Spec.ExpirationSeconds == nil {
+			r.Spec.ExpirationSeconds = ptr.To[int64](60 * 60)
+		}
+	})
 	utilruntime.Must(addEventConversions(s))
 	utilruntime.Must(addQueryConversions(s))
 	for _, k := range kinds {

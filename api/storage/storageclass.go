@@ -159,7 +159,6 @@ func checkTopologies(e *validate.Errors, terms []corev1.TopologySelectorTerm, fl
 		p, chosen := fld.Index(i), map[string]sets.Set[string]{}
 		for k, req := range term.MatchLabelExpressions {
 			at := p.Child("matchLabelExpressions").Index(k)
-			e.Add(metav1validation.ValidateLabelName(req.Key, at.Child("key")))
 			if len(req.Values) == 0 {
 				e.Required(at.Child("values"), "")
 			}
@@ -170,6 +169,7 @@ func checkTopologies(e *validate.Errors, terms []corev1.TopologySelectorTerm, fl
 				}
 				values.Insert(v)
 			}
+			e.Add(metav1validation.ValidateLabelName(req.Key, at.Child("key")))
 			if _, twice := chosen[req.Key]; twice {
 				e.Duplicate(at.Child("key"), req.Key)
 			}

@@ -26,9 +26,8 @@ import (
 // Bounds of a token's lifetime
 // (https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/).
 const (
-	defaultSeconds = 3600
-	minSeconds     = 600
-	maxSeconds     = 1 << 32
+	minSeconds = 600
+	maxSeconds = 1 << 32
 )
 
 // Token is the storage of serviceaccounts/token.
@@ -104,10 +103,6 @@ func (t *Token) Create(ctx context.Context, name string, obj runtime.Object, val
 }
 
 func complete(r *authenticationv1.TokenRequest, account *corev1.ServiceAccount) {
-	if r.Spec.ExpirationSeconds == nil {
-		seconds := int64(defaultSeconds)
-		r.Spec.ExpirationSeconds = &seconds
-	}
 	if r.Name == "" {
 		r.Name = account.Name
 	}

@@ -92,5 +92,9 @@ func (a *approval) Update(ctx context.Context, name string, info rest.UpdatedObj
 }
 
 func (a *approval) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return a.store.GetResetFields()
+	all := map[fieldpath.APIVersion]*fieldpath.Set{}
+	for version, fields := range a.store.GetResetFields() {
+		all[version] = fields.Union(fieldpath.NewSet(fieldpath.MakePathOrDie("status", "certificate")))
+	}
+	return all
 }

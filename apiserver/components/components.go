@@ -52,7 +52,7 @@ func (s *Status) Get(ctx context.Context, name string, _ *metav1.GetOptions) (ru
 			return &all[i], nil
 		}
 	}
-	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "componentstatuses"}, name)
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "componentstatus"}, name)
 }
 
 // List implements rest.Lister.

@@ -30,8 +30,10 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
+	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/util/notfoundhandler"
 	"k8s.io/apiserver/pkg/util/webhook"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/cache"
@@ -57,6 +59,8 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 	g.LoopbackClientConfig, g.ExternalAddress, g.PublicAddress = config.LoopbackClientConfig, config.ExternalAddress, config.PublicAddress
 	g.AggregatedDiscoveryGroupManager = config.AggregatedDiscoveryGroupManager
 	g.AdmissionControl = admission.NewChainHandler(backdate{}, config.AdmissionControl)
+	g.RequestTimeout, g.MinRequestTimeout = config.RequestTimeout, config.MinRequestTimeout
+	g.EnableProfiling, g.EnableContentionProfiling = config.EnableProfiling, config.EnableContentionProfiling
 	g.StorageObjectCountTracker, g.SkipOpenAPIInstallation = nil, true
 	g.MergedResourceConfig = apiserver.DefaultAPIResourceConfigSource()
 	g.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions,
@@ -67,8 +71,9 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 	})
 	definitions.Share = share
 	g.RESTOptionsGetter = definitions
-	resources := etcd.NewGetter(ctx, store, func(schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
-		return shallow{unstructured.UnstructuredJSONScheme}, nil
+	grows := &growth{known: map[string]*fillings{}}
+	resources := etcd.NewGetter(ctx, store, func(gr schema.GroupResource) (runtime.Codec, runtime.GroupVersioner) {
+		return bounded{shallow{unstructured.UnstructuredJSONScheme}, grows, gr.String()}, nil
 	})
 	resources.Wait = true
 	wrap := webhook.NewDefaultAuthenticationInfoResolverWrapper(&http.Transport{DialContext: dial}, nil, config.LoopbackClientConfig, noop.NewTracerProvider())
@@ -78,11 +83,15 @@ func New(ctx context.Context, config genericapiserver.Config, store *etcd.Store,
 			return answers.Limit(wrap(r), nil)
 		},
 	}}
-	s, err := c.Complete().New(genericapiserver.NewEmptyDelegate())
+	// It is the last of the chain: what it does not serve, nobody does.
+	last := notfoundhandler.New(apiserver.Codecs, genericapifilters.NoMuxAndDiscoveryIncompleteKey)
+	s, err := c.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(last))
 	if err != nil {
 		return nil, fmt.Errorf("server of custom resources: %w", err)
 	}
-	return &Server{s, &documents{definitions: s.Informers.Apiextensions().V1().CustomResourceDefinitions().Lister(), told: map[string]told{}}}, nil
+	grows.definitions = s.Informers.Apiextensions().V1().CustomResourceDefinitions().Lister()
+	s.GenericAPIServer.Handler.Director = grows.bound(s.GenericAPIServer.Handler.Director)
+	return &Server{s, &documents{definitions: grows.definitions, told: map[string]told{}}}, nil
 }
 
 // share gives a definition the spec of an earlier version of it. Each is

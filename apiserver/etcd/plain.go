@@ -29,7 +29,7 @@ func (p plain) GuaranteedUpdate(ctx context.Context, key string, into runtime.Ob
 }
 
 // bare is storage without a cache, whose lists are of objects without apiVersion
-// and kind, as those of a cache are.
+// and kind, as those of a cache are. Custom resources have theirs in their content.
 type bare struct{ storage.Interface }
 
 // GetList implements storage.Interface.
@@ -38,7 +38,9 @@ func (b bare) GetList(ctx context.Context, key string, opts storage.ListOptions,
 		return err
 	}
 	return meta.EachListItem(into, func(o runtime.Object) error {
-		o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+		if _, custom := o.(runtime.Unstructured); !custom {
+			o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+		}
 		return nil
 	})
 }

@@ -72,7 +72,7 @@ func (w *resumedWatch) begin() {
 	w.opts.Predicate.AllowWatchBookmarks = true
 	switch {
 	case w.opts.SendInitialEvents != nil && *w.opts.SendInitialEvents:
-	case w.opts.ResourceVersion == "" || w.opts.ResourceVersion == "0":
+	case w.opts.SendInitialEvents == nil && (w.opts.ResourceVersion == "" || w.opts.ResourceVersion == "0"):
 		w.opts.ResourceVersion, w.opts.ResourceVersionMatch = "0", metav1.ResourceVersionMatchNotOlderThan
 		w.opts.SendInitialEvents, w.unaskedFirst = new(true), true
 	default:

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	restclient "k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
 )
 
 // server is one of the two.
@@ -117,6 +118,12 @@ func (s *server) send(ctx context.Context, r request) (answer, error) {
 func decode(raw []byte, content string) any {
 	if !utf8.Valid(raw) || strings.Contains(content, "protobuf") || strings.Contains(content, "cbor") {
 		return "data"
+	}
+	if strings.Contains(content, "yaml") {
+		var v any
+		if yaml.Unmarshal(raw, &v) == nil {
+			return v
+		}
 	}
 	var events []any
 	for d := json.NewDecoder(bytes.NewReader(raw)); ; {

@@ -73,6 +73,14 @@ func load(wide bool) ([]entry, error) {
 	return out, nil
 }
 
+// must is for what is built into the program.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 // read adds the documents of a file.
 func read(to []entry, raw []byte) ([]entry, error) {
 	for d := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), 4096); ; {

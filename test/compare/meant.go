@@ -8,6 +8,7 @@ type meant struct {
 	subject, what, difference string // regular expressions
 	why                       string
 	wide                      bool // of the further objects alone
+	sometimes                 bool // it need not be seen
 
 	seen bool
 }
@@ -35,7 +36,7 @@ func intended() []meant {
 		{subject: "WebhookConfiguration", difference: `clientConfig\.service\.(name|namespace): Required`, why: "Kubernetes names the one when the other is missing", wide: true},
 		{subject: "ReplicationController", difference: `terminationGracePeriodSeconds: must be >= 0`, why: "Kubernetes warns of the template that an update replaces, instead of the new one"},
 		{subject: "CSIDriver", difference: `supported values: ."Persistent.", ."Ephemeral."`, why: "Kubernetes lists the modes in another order when it tells of updates"},
-		{subject: " Service ", difference: `nodePort`, why: "dry runs of Kubernetes do not look at the range of node ports, and what is twice is an internal error there"},
+		{subject: " Service ", difference: `[nN]odePort`, why: "dry runs of Kubernetes do not look at the range of node ports, and what is twice is an internal error there"},
 		{subject: "PodCertificateRequest", what: `metadata\.namespace`, difference: `field label not supported`, why: "Kubernetes does not select this kind by namespaces, as it does all others"},
 		{subject: "StorageVersionMigration", difference: `Name\.format`, why: "Kubernetes does not say of the column that it is the name"},
 		{subject: "IPAddress", difference: `skiff.dev/service-uid`, why: "the address of a service that was made again is not taken for its own"},
@@ -45,6 +46,21 @@ func intended() []meant {
 		{subject: "^documents$", what: "^GET /apis $", difference: `serverAddressByClientCIDRs|^\.apiVersion`, why: "the list of groups is the library's, which tells each one's address; upstream its aggregator writes another"},
 		{subject: "^documents$", difference: `storageVersionHash`, why: "young kinds are stored in their newest version"},
 		{subject: "^documents$", difference: `x-kubernetes-group-version-kind`, why: "documents share the definitions of what is in every group"},
+		{subject: " Service ", difference: `10\.98\.0\.0`, why: "dry runs of Kubernetes look at one of several ranges, by chance", wide: true, sometimes: true},
+		{subject: " Binding ", difference: `upstream "500 target\.|bindings ..*not found.*pods`, why: "faults of bindings are internal errors there, and what was asked for is named as the pod", wide: true},
+		{subject: " Binding ", what: "metadata/(labels|annotations)", difference: `upstream "201"`, why: "Kubernetes gives pods the labels of bindings unchecked", wide: true},
+		{subject: " Pod ", what: "^DELETE", difference: `observedGeneration: 1, upstream nothing`, why: "the condition of a binding says of which generation it is, as the others do", wide: true},
+		{subject: " Pod ", what: "^POST /eviction", difference: `upstream "500 Non-matching dry-run options`, why: "faults of evictions are internal errors there", wide: true},
+		{subject: "SubjectAccessReview", difference: `\.status\.reason: nothing, upstream "RBAC: allowed by ClusterRoleBinding ."system:public-info-viewer`, why: "health is open to everybody before RBAC is asked", wide: true},
+		{subject: "CustomResourceDefinition", what: "^DELETE .propagationPolicy", difference: `managedFields|InstanceDeletionPending|deletion will begin`, why: "one of the two may have begun to delete its objects already", sometimes: true},
+		{subject: "^protocol$", what: `^[A-Z]+ /apis( |$|/ |\?)`, why: "upstream its aggregator writes the list of groups, whatever the method, in forms of its own"},
+		{subject: "^protocol$", difference: `core\.ConfigMap`, why: "types are Kubernetes' own"},
+		{subject: "^protocol$", what: "services/nothing/proxy", difference: `upstream "?503`, why: "a service that there is not is not found"},
+		{subject: "^protocol$", what: "/bindings", difference: `upstream "500 target\.`, why: "faults of bindings are internal errors there"},
+		{subject: "^protocol$", what: "componentstatuses", difference: `items\.(controller-manager|scheduler)`, why: "components are looked for by their Leases"},
+		{subject: "^protocol$", what: "/openid/v1/jwks/", why: "Kubernetes takes the path with a slash at its end too"},
+		{subject: "^protocol$", what: "GET /metrics", difference: `serviceaccount_(legacy|stale|valid)_tokens_total`, why: "not yet: tokens of service accounts are not counted"},
+		{subject: "^protocol$", what: "GET /metrics", difference: `apiserver_storage_size_bytes`, why: "not yet: the size of the store is told by etcd's own metrics alone"},
 		{what: `generateName|metadata = null|^create `, difference: `generateName|metadata.name: `, why: "not yet: some kinds look at generateName on updates too, some never"},
 	}
 }

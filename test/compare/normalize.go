@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,7 +20,8 @@ var changing = []struct {
 	{regexp.MustCompile(`(127\.0\.0\.1|192\.0\.2\.[0-9]+):[0-9]+`), "SERVER"},
 	{regexp.MustCompile(`\n@@[\s\S]*`), " DIFF"},                                     // of objects as Kubernetes keeps them
 	{regexp.MustCompile(`(manager\\*":\\*")(?:skiff|kube-apiserver)`), "${1}SERVER"}, // the program's name, in messages
-	{regexp.MustCompile(`(resourceVersion\\*":\\*"|in record \(|in object meta: )[0-9]+`), "${1}VERSION"},
+	{regexp.MustCompile(`(resourceVersion\\*":\\*"|in record \(|in object meta: |Too large resource version: [0-9]+, current: )[0-9]+`), "${1}VERSION"},
+	{regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`), "TOKEN"},
 }
 
 // ages are the columns that tell how long ago something was.
@@ -85,10 +87,6 @@ func (n normalizer) value(key string, v any) any {
 			if v == "skiff" || v == "kube-apiserver" {
 				return "SERVER"
 			}
-		case "clusterIP", "clusterIPs":
-			if strings.HasPrefix(v, "10.96.") && !strings.Contains(n.sent, v) {
-				return "ALLOCATED"
-			}
 		}
 		return n.text(v)
 	case float64:
@@ -119,6 +117,7 @@ func (n normalizer) text(s string) string {
 	for _, c := range changing {
 		s = c.pattern.ReplaceAllString(s, c.by)
 	}
+	s = allocated(s)
 	if len(s) > 35 {
 		s = shownObject(s)
 		s = moment.ReplaceAllStringFunc(s, n.text)
@@ -150,6 +149,32 @@ func (n normalizer) table(t map[string]any) {
 	}
 }
 
+// given are the addresses of services that the servers give out, of the range
+// that both have and of one that the corpus adds.
+var given = regexp.MustCompile(`\b10\.9[68]\.[0-9]+\.[0-9]+\b`)
+
+// wanted are those that the corpus asks for.
+var wanted = sync.OnceValue(func() map[string]bool {
+	out := map[string]bool{"10.96.0.0": true, "10.98.0.0": true}
+	for _, e := range must(load(true)) {
+		raw, _ := json.Marshal(e.obj)
+		tries, _ := json.Marshal(e.tries)
+		for _, ip := range given.FindAllString(string(raw)+string(tries), -1) {
+			out[ip] = true
+		}
+	}
+	return out
+})
+
+func allocated(s string) string {
+	return given.ReplaceAllStringFunc(s, func(ip string) string {
+		if wanted()[ip] {
+			return ip
+		}
+		return "ALLOCATED"
+	})
+}
+
 // unsteady are parts of what kubectl describe prints.
 var unsteady = regexp.MustCompile(`((?:Creation ?Timestamp|Created on|Start Time|Last Transition Time|Last Update Time|Resource Version|Time|UID|Age): +).*`)
 
@@ -158,7 +183,7 @@ func steady(s string) string {
 	for _, c := range changing {
 		s = c.pattern.ReplaceAllString(s, c.by)
 	}
-	return unsteady.ReplaceAllString(s, "${1}CHANGING")
+	return unsteady.ReplaceAllString(allocated(s), "${1}CHANGING")
 }
 
 func sortCauses(details any) {

@@ -127,7 +127,7 @@ func forms() []request {
 		"application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "application/json;as=PartialObjectMetadata;v=v1beta1;g=meta.k8s.io", "application/json;as=PartialObjectMetadata;v=v1alpha1;g=meta.k8s.io",
 		"application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", "application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io",
 	} {
-		for _, path := range []string{maps1 + "/protocol-a", maps1 + "?" + ours, maps1 + "/nothing", "/api/v1/nothing", "/api", "/apis", "/api/v1", "/apis/apps", "/version"} {
+		for _, path := range []string{maps1 + "/protocol-a", maps1 + "?" + ours, maps1 + "/nothing", "/api/v1/nothing", "/api", "/apis", "/api/v1", "/apis/apps"} {
 			out = append(out, request{method: "GET", path: path, accept: accept})
 		}
 	}
@@ -217,7 +217,7 @@ func bodies() []request {
 func paths() []request {
 	var out []request
 	for _, path := range []string{
-		maps1, maps1 + "/protocol-a", maps1 + "/protocol-a/status", maps1 + "/protocol-a/scale", maps1 + "/", maps1 + "//", "/api/v1/namespaces//configmaps", "/api/v1/configmaps", "/api/v1/configmaps/protocol-a",
+		maps1, maps1 + "/protocol-a", maps1 + "/protocol-a/status", maps1 + "/protocol-a/scale", maps1 + "/", maps1 + "//", "/api/v1/configmaps/protocol-a",
 		"/api/v1/namespaces/nothing/configmaps", "/api/v1/namespaces/default/pods/nothing/log", "/api/v1/namespaces/default/pods/nothing/status", "/api/v1/namespaces/default/pods/nothing/word",
 		"/apis/apps/v1/namespaces/default/deployments/nothing/scale", "/apis/apps/v1/namespaces/default/deployments/nothing/scale/more", "/apis/apps/v1/namespaces/default/deployments/nothing/status",
 		"/api/v1/namespaces", "/api/v1/namespaces/nothing", "/api/v1/namespaces/nothing/finalize", "/api/v1/namespaces/default/nodes", "/api/v1/nodes/nothing/proxy/metrics", "/api/v1/nodes/nothing/proxy",

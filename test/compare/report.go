@@ -77,7 +77,7 @@ func (r *report) isMeant(subject, what string, d difference) bool {
 func (r *report) stale() []meant {
 	var out []meant
 	for _, m := range r.meant {
-		if !m.seen && (r.wide || !m.wide) {
+		if !m.seen && !m.sometimes && (r.wide || !m.wide) {
 			out = append(out, m)
 		}
 	}

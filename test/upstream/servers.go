@@ -139,7 +139,7 @@ func (r *Running) upstream(ctx context.Context, o Options) error {
 	begin := time.Now()
 	args := []string{"--etcd-servers", store, "--bind-address", "127.0.0.1", "--secure-port", ports[2], "--cert-dir", r.dir,
 		"--client-ca-file", keys.ca, "--tls-cert-file", keys.cert, "--tls-private-key-file", keys.key, "--authorization-mode", "Node,RBAC",
-		"--service-account-issuer", server, "--service-account-key-file", keys.account, "--service-account-signing-key-file", keys.account,
+		"--service-account-issuer", issuer, "--service-account-key-file", keys.account, "--service-account-signing-key-file", keys.account,
 		"--service-cluster-ip-range", serviceRange, "--allow-privileged"}
 	if err := r.exec("bin/upstream/kube-apiserver", append(args, o.runtimeConfig()...)...); err != nil {
 		return err
@@ -208,6 +208,9 @@ func (r *Running) CPU() time.Duration {
 
 // serviceRange is given to both, whose defaults differ.
 const serviceRange = "10.96.0.0/16"
+
+// issuer is skiff's by default.
+const issuer = "https://kubernetes.default.svc.cluster.local"
 
 func (o Options) runtimeConfig() []string {
 	if o.RuntimeConfig == "" {
