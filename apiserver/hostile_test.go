@@ -9,8 +9,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +20,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -430,7 +433,7 @@ func TestForgedTokens(t *testing.T) {
 	for what, token := range map[string]string{
 		"another key":             forged(jwt.SigningMethodES256, other, keep),
 		"no signature":            forged(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, keep),
-		"the public key as text":  forged(jwt.SigningMethodHS256, []byte("key"), keep),
+		"the public key as text":  forged(jwt.SigningMethodHS256, published(t, c), keep),
 		"expired, of another key": forged(jwt.SigningMethodES256, other, func(c jwt.MapClaims) { c["exp"] = 1 }),
 		"another key's name":      named("other"),
 		"a key that is a path":    named("../../../dev/null"),
@@ -443,6 +446,33 @@ func TestForgedTokens(t *testing.T) {
 	}
 	refused(t, "no token at all", r.get("/api/v1/namespaces"), 401)
 	alive(t, inMemory(t, c))
+}
+
+// published is the key that anybody may check tokens with, as PEM: to who takes it
+// for a secret of his own.
+func published(t *testing.T, c *clustertest.Cluster) []byte {
+	t.Helper()
+	var set struct {
+		Keys []struct{ X, Y string }
+	}
+	inMemory(t, c).get("/openid/v1/jwks").into(t, &set)
+	if len(set.Keys) == 0 {
+		t.Fatal("no key is published")
+	}
+	x, errX := base64.RawURLEncoding.DecodeString(set.Keys[0].X)
+	y, errY := base64.RawURLEncoding.DecodeString(set.Keys[0].Y)
+	if err := errors.Join(errX, errY); err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
 // liar is a webhook that answers every request with what f gives.
@@ -501,6 +531,28 @@ func TestWebhooksThatLie(t *testing.T) {
 				}
 			}
 		}, 500, "the answer is longer than 83"},
+		{"sends an endless answer, compressed", func(w http.ResponseWriter, _ string) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			for chunk := make([]byte, 1<<20); ; {
+				if _, err := z.Write(chunk); err != nil {
+					return
+				}
+			}
+		}, 500, "the answer is longer than 83"},
+		{"closes the connection", func(http.ResponseWriter, string) { panic(http.ErrAbortHandler) }, 500, "failed calling webhook"},
+		{"sends an answer letter by letter", func(w http.ResponseWriter, _ string) {
+			for {
+				if _, err := io.WriteString(w, " "); err != nil || http.NewResponseController(w).Flush() != nil {
+					return
+				}
+				select {
+				case <-hang:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		}, 500, "context deadline exceeded"},
 		{"redirects for ever", func(w http.ResponseWriter, _ string) {
 			w.Header().Set("Location", "/again")
 			w.WriteHeader(http.StatusTemporaryRedirect)

@@ -83,7 +83,8 @@ func TestFlagsThatCannotBeStopTheStart(t *testing.T) {
 // Everything that reads the watch cache has to do without.
 func TestAServerWithoutWatchCaches(t *testing.T) {
 	t.Parallel()
-	k := clientset(t, access(t, socket(t, func(c *cluster.Config) { c.APIServer.Etcd.NoWatchCache = true })))
+	to := access(t, socket(t, func(c *cluster.Config) { c.APIServer.Etcd.NoWatchCache = true }))
+	k := clientset(t, to)
 	maps := k.CoreV1().ConfigMaps("default")
 	w, err := maps.Watch(t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -104,5 +105,21 @@ func TestAServerWithoutWatchCaches(t *testing.T) {
 	list, err := maps.List(t.Context(), metav1.ListOptions{ResourceVersion: "0", FieldSelector: "metadata.name=a"})
 	if err != nil || len(list.Items) != 1 {
 		t.Errorf("listed %d objects, %v", len(list.Items), err)
+	}
+
+	r := rawTo(t, to)
+	if a := r.do("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition("things", `{"type":"object"}`)); a.code != 201 {
+		t.Fatalf("%s", a.body)
+	}
+	const things = "/apis/bad.example.com/v1/namespaces/default/things"
+	eventually(t, func() error {
+		if a := r.do("POST", things, `{"apiVersion":"bad.example.com/v1","kind":"things","metadata":{"name":"a"}}`); a.code != 201 {
+			return fmt.Errorf("create a custom resource: %s", a.body)
+		}
+		return nil
+	})
+	var custom metav1.PartialObjectMetadataList
+	if r.get(things).into(t, &custom); len(custom.Items) != 1 || custom.Items[0].Kind != "things" {
+		t.Errorf("listed %+v", custom.Items)
 	}
 }

@@ -48,7 +48,7 @@ ext/*)
 	;;
 esac
 data=$(mktemp -d)
-program=$data/integration.test # tests expect the name, which becomes that of a field manager
+program=$data/$(basename "${import%/.}").test # as `go test` names it: tests expect a field manager of that name
 etcd=
 trap '[ -z "$etcd" ] || { kill "$etcd"; wait "$etcd" || true; }; rm -rf "$data"' EXIT
 (cd hack/tools/integration && go test -trimpath -vet=off -ldflags '-s -w' -c -o "$program" "${import%/.}")

@@ -298,6 +298,7 @@ func TestAFullDatabaseSaysSoAndRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Stop()
+	s.watched.close() // its turns are this test's
 	value := strings.Repeat("x", 1<<20)
 	var failed error
 	for i := 0; failed == nil && i < 100; i++ {
