@@ -90,29 +90,8 @@ func (d *documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, root3+"/") && d.has(r, strings.TrimPrefix(path, root3+"/")):
 		d.remote.ServeHTTP(w, r)
 	default:
-		// The library answers nothing at all for a document that there is not.
-		a := &answered{ResponseWriter: w}
-		d.local.ServeHTTP(a, r)
-		if !a.is {
-			w.WriteHeader(http.StatusNotFound)
-		}
+		d.local.ServeHTTP(w, r)
 	}
-}
-
-// answered notes whether there was an answer.
-type answered struct {
-	http.ResponseWriter
-	is bool
-}
-
-func (a *answered) WriteHeader(code int) {
-	a.is = true
-	a.ResponseWriter.WriteHeader(code)
-}
-
-func (a *answered) Write(b []byte) (int, error) {
-	a.is = true
-	return a.ResponseWriter.Write(b)
 }
 
 // index merges the lists of documents, of which the extension servers' win.

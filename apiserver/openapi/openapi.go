@@ -166,7 +166,7 @@ func (s *Spec) Serve(mux common.PathHandler, v3mux common.PathHandlerByGroupVers
 			return doc, s.version + "/" + path, err
 		})))
 	}
-	v3.RegisterOpenAPIV3VersionedService("/openapi/v3", v3mux) //nolint:errcheck // its error is always nil
+	v3.RegisterOpenAPIV3VersionedService("/openapi/v3", strict{v3mux}) //nolint:errcheck // its error is always nil
 	builtIn := sync.OnceValues(func() (*spec.Swagger, error) {
 		var all []*restful.WebService
 		for _, ws := range services() {

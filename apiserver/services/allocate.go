@@ -328,6 +328,9 @@ func (t *turn) fillAddresses(ctx context.Context, s *corev1.Service) error {
 			if slices.Contains(t.had.addresses, ip) {
 				continue
 			}
+			if t.old != nil && hasClusterIP(t.old) && i < len(t.old.Spec.ClusterIPs) {
+				continue // it cannot change, as validation tells
+			}
 			if err := r.Claim(ctx, ip, t.owner); err != nil {
 				return invalid(s, field.Invalid(field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", ip, err)))
 			}

@@ -54,7 +54,7 @@ var headers = []string{"Content-Type", "Cache-Control", "Allow", "Retry-After", 
 
 // patience is how long an answer may take, as that to a watch which does not end
 // when it should.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 func (s *server) do(ctx context.Context, r request) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errNoAnswer)
@@ -66,7 +66,7 @@ func (s *server) do(ctx context.Context, r request) (answer, error) {
 	return a, err
 }
 
-var errNoAnswer = errors.New("no answer within a minute")
+var errNoAnswer = errors.New("no answer within half a minute")
 
 func (s *server) send(ctx context.Context, r request) (answer, error) {
 	var sent []byte

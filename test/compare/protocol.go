@@ -268,7 +268,7 @@ func (r *runner) tryContinue() error {
 			return maps1 + "?" + ours + "&resourceVersion=" + version(i) + "&continue=" + token(i)
 		},
 		"GET the rest of another list":      func(i int) string { return "/api/v1/namespaces/default/secrets?continue=" + token(i) },
-		"GET the rest of another namespace": func(i int) string { return "/api/v1/namespaces/kube-system/configmaps?continue=" + token(i) },
+		"GET the rest of another namespace": func(i int) string { return "/api/v1/namespaces/kube-public/configmaps?continue=" + token(i) },
 		"GET the rest with a match":         func(i int) string { return maps1 + "?" + ours + "&resourceVersionMatch=Exact&continue=" + token(i) },
 		"GET exactly a version": func(i int) string {
 			return maps1 + "?" + ours + "&resourceVersionMatch=Exact&resourceVersion=" + version(i)
