@@ -114,7 +114,7 @@ bench-upstream: build ## Measure beside Kubernetes' own servers, which it builds
 
 compare: build ## Compare all that the API server answers with kube-apiserver, which it builds.
 	hack/upstream.sh
-	$(GO) run ./test/compare
+	$(GO) run ./test/compare -wide
 
 fmt: ## Format the code.
 	gofmt -w $$(git ls-files '*.go' | grep -v zz_generated)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -265,6 +266,13 @@ const aggregatedDiscovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIG
 // isDiscovered looks for the group in every form of discovery and documents.
 func (e *extension) isDiscovered(api *raw, k *kubernetes.Clientset) {
 	e.t.Helper()
+	var root metav1.RootPaths
+	api.get("/").into(e.t, &root)
+	for _, p := range []string{"/apis/apps/v1", "/apis/garden.example.com", "/apis/garden.example.com/v1"} {
+		if !slices.Contains(root.Paths, p) {
+			e.t.Errorf("/ does not list %s", p)
+		}
+	}
 	eventually(e.t, func() error {
 		resources, err := k.Discovery().ServerResourcesForGroupVersion(flowers)
 		if err != nil {

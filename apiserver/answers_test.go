@@ -42,7 +42,12 @@ func TestAWatchMayBeginWithoutWhatExists(t *testing.T) {
 	named := func(name string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"of": "test"}}}
 	}
-	if _, err := maps.Create(t.Context(), named("old"), metav1.CreateOptions{}); err != nil {
+	old, err := maps.Create(t.Context(), named("old"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The watch is of what the cache has, which this waits for.
+	if _, err := maps.List(t.Context(), metav1.ListOptions{ResourceVersion: old.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -238,7 +238,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.fairness != nil {
 		s.fairness.Install(s.generic.Handler.NonGoRestfulMux)
 	}
-	s.transport.Serve(inProcessChain(s.aggregator.Handler(s.routes.handler(s.generic.Handler.Director)), cfg))
+	s.transport.Serve(inProcessChain(s.index(s.aggregator.Handler(s.routes.handler(s.generic.Handler.Director))), cfg))
 	return nil
 }
 
@@ -350,7 +350,7 @@ func (s *Server) genericConfig(t *types) (*genericapiserver.Config, error) {
 	c := genericapiserver.NewConfig(t.codecs)
 	c.EffectiveVersion = effectiveVersion{compatibility.DefaultBuildEffectiveVersion()}
 	c.BuildHandlerChainFunc = func(h http.Handler, c *genericapiserver.Config) http.Handler {
-		return socketChain(s.aggregator.Handler(s.routes.handler(h)), c, s.limit, s.config.Authentication.BasicFile != "", s.closing)
+		return socketChain(s.index(s.aggregator.Handler(s.routes.handler(h))), c, s.limit, s.config.Authentication.BasicFile != "", s.closing)
 	}
 	c.LoopbackClientConfig = s.RESTConfig(self)
 	c.PublicAddress = s.config.AdvertiseAddress

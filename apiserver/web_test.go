@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,5 +122,9 @@ func TestAServerWithoutWatchCaches(t *testing.T) {
 	var custom metav1.PartialObjectMetadataList
 	if r.get(things).into(t, &custom); len(custom.Items) != 1 || custom.Items[0].Kind != "things" {
 		t.Errorf("listed %+v", custom.Items)
+	}
+	var root metav1.RootPaths
+	if r.get("/").into(t, &root); !slices.Contains(root.Paths, "/apis/bad.example.com") || !slices.Contains(root.Paths, "/apis/bad.example.com/v1") {
+		t.Errorf("/ lists %v", root.Paths)
 	}
 }

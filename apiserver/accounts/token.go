@@ -39,6 +39,8 @@ type Token struct {
 var (
 	_ rest.NamedCreater             = &Token{}
 	_ rest.GroupVersionKindProvider = &Token{}
+
+	_ rest.SubresourceObjectMetaPreserver = &Token{}
 )
 
 var kind = authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
@@ -51,6 +53,11 @@ func (t *Token) Destroy() {}
 
 // GroupVersionKind implements rest.GroupVersionKindProvider.
 func (t *Token) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind { return kind }
+
+// PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate implements
+// rest.SubresourceObjectMetaPreserver: a request may say which account it means
+// by its UID.
+func (t *Token) PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate() bool { return true }
 
 // Create implements rest.NamedCreater.
 func (t *Token) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {

@@ -100,6 +100,14 @@ func (a *Aggregator) Handler(next http.Handler) http.Handler {
 	})
 }
 
+// Paths are those of the groups and versions of extension servers.
+func (a *Aggregator) Paths() []string {
+	if remote := a.remote.Load(); remote != nil {
+		return remote.paths()
+	}
+	return nil
+}
+
 // Run follows APIServices and definitions until ctx ends.
 func (a *Aggregator) Run(ctx context.Context) error {
 	var group sync.WaitGroup

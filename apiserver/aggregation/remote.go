@@ -152,6 +152,17 @@ func (r *extensions) RemoveAPIService(name string) {
 	}
 }
 
+// paths are those of the groups and versions of extension servers.
+func (r *extensions) paths() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []string
+	for gv := range r.routes {
+		out = append(out, "/apis/"+gv)
+	}
+	return out
+}
+
 // find is who answers a path; nil is the API server itself.
 func (r *extensions) find(path string) http.Handler {
 	r.mu.RLock()

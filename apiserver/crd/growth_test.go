@@ -1,10 +1,16 @@
 package crd
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	listers "k8s.io/apiextensions-apiserver/pkg/client/listers/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/cache"
 )
 
 func TestGrowth(t *testing.T) {
@@ -53,5 +59,38 @@ func TestPlaces(t *testing.T) {
 	}
 	if got := places(v); got != 5 {
 		t.Errorf("got %d, want 5", got)
+	}
+}
+
+func TestWhatGrewTooMuchIsNotRead(t *testing.T) {
+	indexer := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
+	g := &growth{definitions: listers.NewCustomResourceDefinitionLister(indexer), known: map[string]*fillings{}}
+	define := func(generation int64, size int) {
+		t.Helper()
+		crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "as.example.com", UID: "1", Generation: generation}}
+		var s apiextensionsv1.JSONSchemaProps
+		if err := json.Unmarshal([]byte(`{"properties":{"spec":{"items":{"properties":{"a":{"default":"`+strings.Repeat("x", size)+`"}}}}}}`), &s); err != nil {
+			t.Fatal(err)
+		}
+		crd.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &s}}}
+		if err := indexer.Add(crd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := bounded{unstructured.UnstructuredJSONScheme, g, "as.example.com"}
+	data := []byte(`{"apiVersion":"example.com/v1","kind":"A","spec":[` + strings.Repeat("{},", 299) + "{}]}")
+	define(1, 1_000_000)
+	if _, _, err := b.Decode(data, nil, nil); err == nil || !strings.Contains(err.Error(), "make the object 300000600 bytes longer") {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := b.Decode(bytes.ReplaceAll(data, []byte("{}"), []byte(`{"a":"b"}`)), nil, nil); err != nil {
+		t.Errorf("one that has all its fields: %v", err)
+	}
+	define(2, 10)
+	if _, _, err := b.Decode(data, nil, nil); err != nil {
+		t.Errorf("after the definition was mended: %v", err)
+	}
+	if g.of("bs.example.com") != nil {
+		t.Error("a definition that is not there has defaults")
 	}
 }

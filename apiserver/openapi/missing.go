@@ -8,7 +8,9 @@ import (
 
 // strict answers that a document is not found, where the library's handler
 // answers nothing at all.
-type strict struct{ common.PathHandlerByGroupVersion }
+type strict struct {
+	common.PathHandlerByGroupVersion
+}
 
 // HandlePrefix implements common.PathHandlerByGroupVersion.
 func (s strict) HandlePrefix(path string, h http.Handler) {

@@ -125,6 +125,15 @@ func TestAServiceGetsWhatItsTypeNeeds(t *testing.T) {
 		{"one where there is one", service("a", corev1.ServiceTypeClusterIP, set(func(s *corev1.ServiceSpec) { s.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyPreferDualStack) })), v4, "1/0", "PreferDualStack [IPv4]", ""},
 		{"two that must be and cannot", service("a", corev1.ServiceTypeClusterIP, set(func(s *corev1.ServiceSpec) { s.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyRequireDualStack) })), v4, "0/0", "", "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services"},
 		{"a family that there is not", service("a", corev1.ServiceTypeClusterIP, set(func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol} })), v4, "0/0", "", "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster"},
+		{"two things that there are not", service("a", corev1.ServiceTypeClusterIP, headless, set(func(s *corev1.ServiceSpec) {
+			s.IPFamilyPolicy, s.IPFamilies = ptr.To(corev1.IPFamilyPolicyRequireDualStack), []corev1.IPFamily{corev1.IPv6Protocol}
+		})), v4, "0/0", "", "[spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services, spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster]"},
+		{"two families are asked for in so many words", service("a", corev1.ServiceTypeClusterIP, set(func(s *corev1.ServiceSpec) {
+			s.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+		})), v4 + " " + v6, "0/0", "", "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"},
+		{"so are two addresses", service("a", corev1.ServiceTypeClusterIP, set(func(s *corev1.ServiceSpec) {
+			s.ClusterIP, s.ClusterIPs = "10.0.0.7", []string{"10.0.0.7", "fd00::7"}
+		})), v4, "0/0", "", "[spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified, spec.clusterIPs[1]: Invalid value: [\"10.0.0.7\",\"fd00::7\"]: IPv6 is not configured on this cluster]"},
 		{"the second family only", service("a", corev1.ServiceTypeClusterIP, set(func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol} })), v4 + " " + v6, "1/0", "SingleStack [IPv6]", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -153,6 +162,43 @@ func TestAServiceGetsWhatItsTypeNeeds(t *testing.T) {
 				t.Errorf("%s of %v", c.s.Spec.ClusterIP, c.s.Spec.ClusterIPs)
 			}
 		})
+	}
+}
+
+func TestTheSecondAddressGoesWhenItIsNotWanted(t *testing.T) {
+	f := newFixture(t, "30000-30099", "10.0.0.0/24", "fd00::/112")
+	old := service("a", corev1.ServiceTypeClusterIP, func(s *corev1.Service) { s.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyPreferDualStack) })
+	if err := f.store(t, old, nil); err != nil {
+		t.Fatal(err)
+	}
+	fewer := old.DeepCopy()
+	fewer.Spec.ClusterIPs, fewer.Spec.IPFamilies = fewer.Spec.ClusterIPs[:1], fewer.Spec.IPFamilies[:1]
+	err := f.store(t, fewer, old)
+	if err == nil || !strings.Contains(err.Error(), "must be 'SingleStack' to release the secondary cluster IP") || f.held() != "2/0" {
+		t.Errorf("without a word: %v, holds %s", err, f.held())
+	}
+	single := old.DeepCopy()
+	single.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicySingleStack)
+	if err := f.store(t, single, old); err != nil || f.held() != "1/0" || len(single.Spec.ClusterIPs) != 1 || len(single.Spec.IPFamilies) != 1 {
+		t.Errorf("%v, holds %s for %v", err, f.held(), single.Spec.ClusterIPs)
+	}
+}
+
+func TestAnAddressThatCannotChangeIsNotTaken(t *testing.T) {
+	f := newFixture(t, "30000-30099", "10.0.0.0/24")
+	old := service("a", corev1.ServiceTypeClusterIP)
+	if err := f.store(t, old, nil); err != nil {
+		t.Fatal(err)
+	}
+	moved := old.DeepCopy()
+	moved.Spec.ClusterIP, moved.Spec.ClusterIPs = "192.168.0.1", []string{"192.168.0.1"}
+	done, err := f.begin(t.Context(), moved, old, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done(t.Context(), false) // validation refuses it
+	if f.held() != "1/0" {
+		t.Errorf("holds %s", f.held())
 	}
 }
 

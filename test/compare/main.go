@@ -21,7 +21,8 @@ func main() {
 	flag.StringVar(&o.Skiff, "skiff", "", "the program to compare (default bin/skiff)")
 	flag.StringVar(&o.RuntimeConfig, "runtime-config", "", "of both servers")
 	only := flag.String("only", "", "try what matches this regular expression alone: kinds as in 'apps/v1 Deployment', 'documents', or 'protocol'")
-	wide := flag.Bool("wide", false, "try further objects too, of which some still differ")
+	wide := flag.Bool("wide", false, "try further objects too, which have all that their kinds can have")
+	flag.StringVar(&o.FeatureGates, "upstream-feature-gates", "", "of kube-apiserver, which serves some alphas with their features alone")
 	flag.Parse()
 	o.APIServerOnly = true
 	pattern, err := regexp.Compile(*only)

@@ -42,6 +42,8 @@ type Options struct {
 	Skiff string
 	// RuntimeConfig is --runtime-config of the API server, when not empty.
 	RuntimeConfig string
+	// FeatureGates is --feature-gates of kube-apiserver, when not empty.
+	FeatureGates string
 }
 
 func newRunning() (*Running, error) {
@@ -141,6 +143,9 @@ func (r *Running) upstream(ctx context.Context, o Options) error {
 		"--client-ca-file", keys.ca, "--tls-cert-file", keys.cert, "--tls-private-key-file", keys.key, "--authorization-mode", "Node,RBAC",
 		"--service-account-issuer", issuer, "--service-account-key-file", keys.account, "--service-account-signing-key-file", keys.account,
 		"--service-cluster-ip-range", serviceRange, "--allow-privileged"}
+	if o.FeatureGates != "" {
+		args = append(args, "--feature-gates", o.FeatureGates)
+	}
 	if err := r.exec("bin/upstream/kube-apiserver", append(args, o.runtimeConfig()...)...); err != nil {
 		return err
 	}
