@@ -2,12 +2,18 @@ package apiserver_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -135,5 +141,35 @@ func TestTokenRequestsAreForTheAccountOfTheirPath(t *testing.T) {
 	}
 	if got.UID == "" || got.Status.Token == "" || ptr.Deref(got.Spec.ExpirationSeconds, 0) != 3600 || len(got.Spec.Audiences) == 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestAVerdictIsNoCertificate(t *testing.T) {
+	t.Parallel()
+	k := clientset(t, clustertest.With(t, cluster.Config{Without: onlyAPI}).RESTConfig())
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := k.CertificatesV1().CertificateSigningRequests()
+	r, err := requests.Create(t.Context(), &certificatesv1.CertificateSigningRequest{
+		ObjectMeta: metav1.ObjectMeta{Name: "mine"},
+		Spec: certificatesv1.CertificateSigningRequestSpec{
+			Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), SignerName: "example.com/any",
+			Usages: []certificatesv1.KeyUsage{certificatesv1.UsageClientAuth},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue}}
+	r.Status.Certificate = []byte("none")
+	r, err = requests.UpdateApproval(t.Context(), r.Name, r, metav1.UpdateOptions{})
+	if err != nil || len(r.Status.Certificate) > 0 || len(r.Status.Conditions) != 1 {
+		t.Errorf("%v: %+v", err, r)
 	}
 }

@@ -45,7 +45,7 @@ func TestAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer others.Close() //nolint:errcheck // what is in it is of no interest
+	defer others.Close()
 	fill := func(left uint64) {
 		t.Helper()
 		zeros := make([]byte, 1<<20)

@@ -161,7 +161,7 @@ func TestServiceAccountTokens(t *testing.T) {
 		spec authenticationv1.TokenRequestSpec
 		err  string
 	}{
-		{"too short", authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](10)}, `TokenRequest.authentication.k8s.io "default" is invalid: spec.expirationSeconds: Invalid value: 10: may not specify a duration less than 10 minutes`},
+		{"too short", authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](10)}, `TokenRequest.authentication.k8s.io "" is invalid: spec.expirationSeconds: Invalid value: 10: may not specify a duration less than 10 minutes`},
 		{"a pod that is not there", authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "none"}}, `pods "none" not found`},
 		{"another kind", authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "x"}}, `cannot bind token to object of type apps/v1, Kind=Deployment`},
 	} {

@@ -5,12 +5,12 @@ import (
 	"path"
 	"slices"
 
-	"k8s.io/apiserver/pkg/server/routes"
+	genericroutes "k8s.io/apiserver/pkg/server/routes"
 )
 
 // index answers / with all paths that there are.
 func (s *Server) index(next http.Handler) http.Handler {
-	list := routes.IndexLister{StatusCode: http.StatusOK, PathProvider: listed{s}}
+	list := genericroutes.IndexLister{StatusCode: http.StatusOK, PathProvider: listed{s}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/" || r.URL.Path == "/index.html" {
 			list.ServeHTTP(w, r)
@@ -24,7 +24,7 @@ func (s *Server) index(next http.Handler) http.Handler {
 // of custom resources and of extension servers, which come and go.
 type listed struct{ *Server }
 
-// ListedPaths implements routes.ListedPathProvider.
+// ListedPaths implements genericroutes.ListedPathProvider.
 func (l listed) ListedPaths() []string {
 	out := l.generic.ListedPaths()
 	later := l.aggregator.Paths()

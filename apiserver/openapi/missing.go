@@ -18,6 +18,7 @@ func (s strict) HandlePrefix(path string, h http.Handler) {
 		a := &answered{ResponseWriter: w}
 		h.ServeHTTP(a, r)
 		if !a.is {
+			w.Header().Del("Vary") // of what it would have answered
 			w.WriteHeader(http.StatusNotFound)
 		}
 	}))

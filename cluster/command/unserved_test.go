@@ -45,6 +45,7 @@ func TestFlagsThatAreNotServedAreRefusedWithTheReason(t *testing.T) {
 		{"a flag of nobody", "--cert-directory=/tmp", "unknown flag: --cert-directory"},
 		{"a chance that is too great", "--goaway-chance=1", "--goaway-chance can not be less than 0 or greater than 0.02"},
 		{"a feature that there is not", "--feature-gates=Teleport=true", "--feature-gates: unrecognized feature gate: Teleport"},
+		{"a feature of code that is not here", "--feature-gates=StorageVersionAPI=true", "--feature-gates: StorageVersionAPI is not to be switched"},
 		{"a size that is none", "--watch-cache-sizes=pods", "--watch-cache-sizes: invalid value of watch cache size: pods"},
 		{"an origin that is not anchored", "--cors-allowed-origins=example.com", "regular expression does not pin to start/end of host in the origin header"},
 	} {

@@ -3,9 +3,11 @@ package command
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/util/feature"
 	cliflag "k8s.io/component-base/cli/flag"
@@ -71,6 +73,12 @@ func processFlags(f *pflag.FlagSet) func() error {
 	}
 }
 
+// elsewhere are features of the library's that act in kube-apiserver's own code, of
+// which skiff has no part.
+var elsewhere = []featuregate.Feature{
+	features.UnknownVersionInteroperabilityProxy, features.StorageVersionAPI, features.APIServingWithRoutine,
+}
+
 // setFeatures looks for unknown names first: the library keeps them, and refuses
 // all that comes after.
 func setFeatures(gates map[string]bool) error {
@@ -78,9 +86,13 @@ func setFeatures(gates map[string]bool) error {
 		return nil
 	}
 	known := feature.DefaultMutableFeatureGate.GetAll()
-	for name := range gates {
-		if _, ok := known[featuregate.Feature(name)]; !ok {
+	for name, on := range gates {
+		spec, ok := known[featuregate.Feature(name)]
+		if !ok {
 			return fmt.Errorf("unrecognized feature gate: %s", name)
+		}
+		if on != spec.Default && slices.Contains(elsewhere, featuregate.Feature(name)) {
+			return fmt.Errorf("%s is not to be switched: skiff does without what it is about", name)
 		}
 	}
 	return feature.DefaultMutableFeatureGate.SetFromMap(gates)
