@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/skiffcluster/skiff/api/all"
 	"github.com/skiffcluster/skiff/apiserver"
@@ -76,6 +78,51 @@ func TestBothFormsOfDiscoveryAgree(t *testing.T) {
 			t.Errorf("%s is in the plain form only", key)
 		}
 	}
+}
+
+func TestADefinitionInABuiltInGroup(t *testing.T) {
+	t.Parallel()
+	c := clustertest.APIServer(t)
+	r := rawTo(t, c.RESTConfig())
+	lists := func(want ...string) {
+		t.Helper()
+		var got []string
+		for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+			var all metav1.APIGroupList
+			r.get("/apis").into(t, &all)
+			got = nil
+			for _, g := range all.Groups {
+				if g.Name == "networking.k8s.io" {
+					for _, v := range g.Versions {
+						got = append(got, v.Version)
+					}
+				}
+			}
+			if slices.Equal(got, want) {
+				return
+			}
+			if time.Since(begin) > 30*time.Second {
+				t.Fatalf("versions are %v, want %v", got, want)
+			}
+		}
+	}
+	lists("v1")
+	crd := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+		"metadata": map[string]any{"name": "walls.networking.k8s.io", "annotations": map[string]any{"api-approved.kubernetes.io": "unapproved, a test"}},
+		"spec": map[string]any{
+			"group": "networking.k8s.io", "scope": "Namespaced", "names": map[string]any{"kind": "Wall", "plural": "walls"},
+			"versions": []any{map[string]any{"name": "v1alpha7", "served": true, "storage": true, "schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object"}}}},
+		},
+	}}
+	if err := c.Client().Create(t.Context(), crd); err != nil {
+		t.Fatal(err)
+	}
+	lists("v1", "v1alpha7")
+	if err := c.Client().Delete(t.Context(), crd); err != nil {
+		t.Fatal(err)
+	}
+	lists("v1")
 }
 
 // TestDiscoveryIsThatOfKubernetes has a few lines of `kubectl api-resources

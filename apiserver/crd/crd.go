@@ -123,7 +123,11 @@ func (s *Server) Run(ctx context.Context, front *genericapiserver.GenericAPIServ
 	definitions := s.Informers.Apiextensions().V1().CustomResourceDefinitions()
 	front.DiscoveryGroupManager.AddGroup(describe(apiextensionsv1.GroupName, []string{apiextensionsv1.SchemeGroupVersion.Version}))
 	s.documents.v3 = documents
-	for _, h := range []cache.ResourceEventHandler{&groups{front: front, served: map[string]map[string][]string{}}, s.documents} {
+	g, err := newGroups(ctx, front)
+	if err != nil {
+		return err
+	}
+	for _, h := range []cache.ResourceEventHandler{g, s.documents} {
 		if _, err := definitions.Informer().AddEventHandler(h); err != nil {
 			return fmt.Errorf("follow definitions: %w", err)
 		}

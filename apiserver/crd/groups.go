@@ -1,6 +1,9 @@
 package crd
 
 import (
+	"context"
+	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -17,8 +20,26 @@ type groups struct {
 	front *genericapiserver.GenericAPIServer
 
 	mu sync.Mutex
-	// served is, for each group, what each definition serves of it.
+	// served is, for each group, what each definition serves of it, and what the
+	// server does itself, under no name.
 	served map[string]map[string][]string
+}
+
+// newGroups knows the groups that the server has by now.
+func newGroups(ctx context.Context, front *genericapiserver.GenericAPIServer) (*groups, error) {
+	own, err := front.DiscoveryGroupManager.Groups(ctx, &http.Request{})
+	if err != nil {
+		return nil, fmt.Errorf("the server's own groups: %w", err)
+	}
+	g := &groups{front: front, served: map[string]map[string][]string{}}
+	for _, group := range own {
+		var versions []string
+		for _, v := range group.Versions {
+			versions = append(versions, v.Version)
+		}
+		g.served[group.Name] = map[string][]string{"": versions}
+	}
+	return g, nil
 }
 
 var _ cache.ResourceEventHandler = &groups{}
