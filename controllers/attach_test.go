@@ -365,7 +365,7 @@ func TestAClaimGrows(t *testing.T) {
 		t.Errorf("%+v", claim.Status)
 	}
 	claim.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{corev1.ResourceStorage: "Growing"}
-	if err := c.Status().Update(t.Context(), claim); err == nil || !strings.Contains(err.Error(), `status.allocatedResourceStatus: Unsupported value: "storage": supported values: "ControllerResizeInProgress"`) {
+	if err := c.Status().Update(t.Context(), claim); err == nil || !strings.Contains(err.Error(), `status.allocatedResourceStatuses: Unsupported value: "storage": supported values: "ControllerResizeInProgress"`) {
 		t.Errorf("a status that there is not: %v", err)
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/skiffcluster/skiff/nodeagent/runtime"
 )
@@ -83,6 +85,9 @@ func (r *Runtime) Exec(ctx context.Context, id string, e runtime.Exec) (int, err
 		streams.Cancel()
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
+		}
+		if status.Code(err) == codes.DeadlineExceeded { // the call has a timer of its own, which may go off before that of ctx
+			return 0, context.DeadlineExceeded
 		}
 		return 0, errors.Join(fmt.Errorf("wait for command in container: %w", errgrpc.ToNative(err)), errgrpc.ToNative(kill))
 	}
