@@ -25,7 +25,7 @@ type definitions struct {
 	paths []string
 	out   io.Writer
 
-	config  *restclient.Config
+	applier *manifests.Applier
 	live    dynamic.ResourceInterface
 	applied map[string]*unstructured.Unstructured // as their files had them
 	said    string                                // what was wrong last
@@ -36,7 +36,11 @@ func newDefinitions(paths []string, out io.Writer, config *restclient.Config) (*
 	if err != nil {
 		return nil, fmt.Errorf("client for definitions: %w", err)
 	}
-	d := &definitions{paths: paths, out: out, config: config, applied: map[string]*unstructured.Unstructured{}}
+	applier, err := manifests.NewApplier(config, cluster.FieldManager)
+	if err != nil {
+		return nil, err
+	}
+	d := &definitions{paths: paths, out: out, applier: applier, applied: map[string]*unstructured.Unstructured{}}
 	d.live = client.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
 	return d, nil
 }
@@ -90,11 +94,7 @@ func (d *definitions) write(ctx context.Context, o *unstructured.Unstructured) e
 		did = "configured"
 		keepLocalConversion(o, before)
 	}
-	applier, err := manifests.NewApplier(d.config, cluster.FieldManager)
-	if err != nil {
-		return err
-	}
-	if err := applier.Apply(ctx, []*unstructured.Unstructured{o}); err != nil {
+	if err := d.applier.Apply(ctx, []*unstructured.Unstructured{o}); err != nil {
 		return err
 	}
 	after, err := d.live.Get(ctx, o.GetName(), metav1.GetOptions{})
